@@ -1,0 +1,89 @@
+#pragma once
+/* The options of a run: one struct, filled in layers from the table common/options.def (A14): defaults <
+ * /etc/hotfleet/config.toml < $XDG_CONFIG_HOME/hotfleet/config.toml < ./config.toml < --config FILE < environment < flags.
+ * The struct owns its strings; options_fini() frees them. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/buffer.h"
+
+struct option_list {
+    char **items; /* owned, NUL-terminated */
+    size_t count;
+};
+
+/* Field types by option type: BOOL bool, INT int64_t, DURATION uint64_t ms, SIZE uint64_t bytes, STRING char * (never
+ * NULL), LIST struct option_list, CHOICE char * (one of the choices). */
+#define OPTION_FIELD_BOOL     bool
+#define OPTION_FIELD_INT      int64_t
+#define OPTION_FIELD_DURATION uint64_t
+#define OPTION_FIELD_SIZE     uint64_t
+#define OPTION_FIELD_STRING   char *
+#define OPTION_FIELD_LIST     struct option_list
+#define OPTION_FIELD_CHOICE   char *
+struct options {
+#define OPTION(id, type, category, fallback, min, max, flag, help) OPTION_FIELD_##type id;
+#include "common/options.def"
+#undef OPTION
+    /* Where each value comes from, by row: "default", "file:LINE", "environment NAME", "flag". Owned. */
+    char **origins;
+    /* What flags alone can ask for. */
+    bool help, version;
+};
+
+enum option_type { OPTION_BOOL, OPTION_INT, OPTION_DURATION, OPTION_SIZE, OPTION_STRING, OPTION_LIST, OPTION_CHOICE };
+
+struct option_row {
+    const char *name; /* "max_conns_per_host" */
+    enum option_type type;
+    const char *category;
+    const char *fallback;
+    int64_t min, max;
+    const char *choices; /* "a|b|c" for CHOICE, else NULL */
+    const char *flag;    /* other flags, separated by spaces */
+    const char *help;
+    size_t offset; /* of the field in struct options */
+};
+
+extern const struct option_row option_rows[];
+extern const size_t option_rows_count;
+
+struct options_error {
+    char message[512]; /* a whole sentence for people: what, where (file:line:column, variable or flag), what to do */
+};
+
+/* Sets every option to its default. */
+void options_init(struct options *o);
+void options_fini(struct options *o);
+/* Sets one option from text as a user writes it ("30s", "250ms", "30" = seconds; "64K", "10M"; "true"/"false"). A LIST
+ * is replaced by the first value of a new origin and appended to by further ones of the same. False: error_out says why
+ * (value, range, option), without a place; the callers below add it. */
+bool options_set(struct options *o, const char *name, const char *value, const char *origin,
+                 struct options_error *error_out);
+/* Reads one TOML file. A missing file is an error only if `must_exist`. */
+bool options_read_file(struct options *o, const char *path, bool must_exist, struct options_error *error_out);
+/* Reads HOTFLEET_* (every option: HOTFLEET_POOL_MAX_CONNECTIONS) and the aliases MAX_CONNECTIONS, CONN_TIMEOUT. An unknown
+ * variable that starts with HOTFLEET_ is an error. */
+bool options_read_environment(struct options *o, char **environ_in, struct options_error *error_out);
+/* Reads flags: --name VALUE, --name=VALUE, --bool, --no-bool, short flags joined or not (-w4, -w 4, -sk), `--` ends them.
+ * argv[0] is skipped; what is no flag goes to *rest_out (borrowed pointers into argv, the array owned by the caller).
+ * Also knows --config FILE (first found by options_load), -h/--help, -V/--version. An unknown flag names the nearest. */
+bool options_read_flags(struct options *o, int argc, char **argv, char ***rest_out, size_t *rest_count_out,
+                        struct options_error *error_out);
+/* All layers in order, then the checks across options (-4 with -6 is an error; max_hosts above max_connections …). */
+bool options_load(struct options *o, int argc, char **argv, char ***rest_out, size_t *rest_count_out,
+                  struct options_error *error_out);
+
+/* The value of `row` as text that options_set() would take back (a LIST: items joined by newlines). */
+void options_format(const struct options *o, const struct option_row *row, struct buffer *out);
+/* TOML of all options in force, by category; with `origins` a comment at each line. */
+void options_print_toml(const struct options *o, bool origins, struct buffer *out);
+/* The options part of --help, by category, and the Markdown table of the README; both from the rows alone. */
+void options_print_help(struct buffer *out);
+void options_print_markdown(struct buffer *out);
+
+/* Hand-over to workers: `name=value` lines, values escaped as needed; and back. Ends with a NUL in neither direction. */
+void options_serialize(const struct options *o, struct buffer *out);
+bool options_deserialize(struct options *o, const char *text, size_t len, struct options_error *error_out);

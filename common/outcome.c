@@ -1,0 +1,16 @@
+/* The rows of the outcome table. */
+#include "common/outcome.h"
+
+#define OUTCOME_ROW(id, name, retry, tries, window, blame, text) [OUTCOME_##id] = {name, text, retry, tries, window, blame},
+static const struct outcome_row rows[OUTCOME_COUNT] = {OUTCOME_TABLE(OUTCOME_ROW)};
+#undef OUTCOME_ROW
+
+const struct outcome_row *outcome_row(enum outcome o)
+{
+    return (unsigned)o < OUTCOME_COUNT ? &rows[o] : &rows[OUTCOME_SYSTEM];
+}
+
+const char *outcome_name(enum outcome o)
+{
+    return outcome_row(o)->name;
+}

@@ -1,0 +1,79 @@
+#pragma once
+/* Hosts and addresses as all processes see them: whom to connect to, whose turn it is, and how many connections are open.
+ * Written by the coordinator: names, address lists, flags. Written by workers: their own cells, and the shared turn
+ * counters. Limits are exact without a lock: a lease claims the worker's own cell, sums the cells, and steps back when the
+ * sum is above the limit; two racers may both step back, never both pass. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/address.h"
+#include "common/outcome.h"
+
+#define HOST_NAME_MAX_BYTES 256
+#define IP_NONE             UINT32_MAX
+
+/* Flags of a host that processes tell each other. */
+enum host_flag {
+    HOST_HTTP1 = 1, /* has answered in HTTP/1.1 */
+    HOST_HTTP2 = 2, /* has chosen h2 by ALPN */
+};
+
+struct shm_host {
+    _Atomic uint32_t generation; /* coordinator; odd while the slot is being rewritten, 0 never used */
+    uint16_t port;               /* coordinator */
+    uint8_t scheme;              /* coordinator; enum url_scheme */
+    uint8_t name_len;            /* coordinator */
+    char name[HOST_NAME_MAX_BYTES]; /* coordinator; as in the URL, lower case, IPv6 in brackets; NUL-terminated */
+    /* coordinator; the address list in one word: first index into ip_refs (32 bits), count (16), version (16) */
+    _Atomic uint64_t addresses;
+    _Atomic uint32_t turn;        /* any worker: fetch-add deals the addresses out */
+    _Atomic uint32_t flags;       /* any worker: or-ed enum host_flag */
+    _Atomic uint32_t streams_max; /* any worker: the server's SETTINGS_MAX_CONCURRENT_STREAMS, 0 unknown */
+    uint32_t reserved[5];
+};
+_Static_assert(sizeof(struct shm_host) == 304, "struct shm_host is part of the shared layout");
+
+/* One process's view of the tables inside the region; sizes come from the region's header, checked on attach. Cells are
+ * arrays of [worker] for each host, each ip, and the fleet. */
+struct iptable {
+    struct shm_host *hosts;
+    struct address *ips;
+    uint32_t *ip_refs; /* address lists: indices into ips */
+    _Atomic uint32_t *host_cells, *ip_cells, *fleet_cells;
+    uint32_t hosts_max, ips_max, ip_refs_max, workers;
+};
+
+/* Bytes in the region, and the laying out of an `iptable` over `memory` (64-byte aligned, zeroed at first). */
+size_t iptable_bytes(uint32_t hosts_max, uint32_t ips_max, uint32_t ip_refs_max, uint32_t workers);
+void iptable_attach(struct iptable *t, void *memory, uint32_t hosts_max, uint32_t ips_max, uint32_t ip_refs_max,
+                    uint32_t workers);
+
+/* --- coordinator --- */
+/* Writes host `index` anew under a new even generation, with no addresses; returns that generation. */
+uint32_t iptable_host_set(struct iptable *t, uint32_t index, uint8_t scheme, const char *name, size_t name_len,
+                          uint16_t port);
+/* Publishes the list ip_refs[first .. first+count) for host `index` (count <= 65535). The old place may be reused once
+ * no reader can hold it: iptable_next_address() re-checks the word after reading. */
+void iptable_host_publish(struct iptable *t, uint32_t index, uint32_t first, uint32_t count);
+/* Sum of a host's cells, of an ip's, of the fleet's; and one worker's cell of a host. */
+uint32_t iptable_host_open(const struct iptable *t, uint32_t index);
+uint32_t iptable_ip_open(const struct iptable *t, uint32_t ip);
+uint32_t iptable_fleet_open(const struct iptable *t);
+uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t worker);
+/* After waitpid of a worker: all its cells become zero. */
+void iptable_reclaim(struct iptable *t, uint32_t worker);
+
+/* --- workers --- */
+/* Deals the next address of host `index` out: *ip_out indexes ips, *address_out is a copy. OUTCOME_IP_EXHAUSTED when the
+ * list is empty, OUTCOME_CORRUPT when an index is out of range. */
+must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out,
+                                             struct address *address_out);
+enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
+/* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
+ * A limit of 0 does not bind. */
+must_check enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip,
+                                            uint32_t fleet_max, uint32_t host_max, uint32_t ip_max);
+void iptable_return(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip);

@@ -1,0 +1,61 @@
+#pragma once
+/* A ring of messages in shared memory: one producer process, one consumer process, no lock. Messages are contiguous,
+ * 8-byte aligned and visible only once committed, so a producer killed at any moment leaves nothing half-written.
+ * Neither side trusts the other's numbers: each keeps its own position privately and checks what it reads. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/outcome.h"
+
+/* In shared memory, followed by `capacity` bytes. Positions are running byte counts, never reduced. */
+struct ring_header {
+    _Alignas(64) _Atomic uint64_t tail; /* written by the producer: end of what is committed */
+    _Alignas(64) _Atomic uint64_t head; /* written by the consumer: start of what is not yet released */
+    _Alignas(64) uint32_t capacity;     /* bytes, a power of two; written once at init */
+    uint32_t reserved[15];
+};
+_Static_assert(sizeof(struct ring_header) == 192, "struct ring_header is part of the shared layout");
+
+#define RING_MESSAGE_MAX(capacity) ((capacity) / 2 - 16)
+
+/* One side's handle, private to its process. */
+struct ring {
+    struct ring_header *shared;
+    uint8_t *bytes;
+    uint64_t mask;
+    uint64_t position;  /* own: tail of a producer, head of a consumer */
+    uint64_t published; /* what the other side was last told */
+    uint64_t other;     /* last seen of the other side's position */
+    uint64_t reserved_at; /* producer: start of the open reservation */
+};
+
+/* Bytes that a ring of `capacity` (a power of two >= 4096) takes in the region. */
+size_t ring_bytes(uint32_t capacity);
+/* Makes an empty ring at `memory` (64-byte aligned). Both sides must attach anew. */
+void ring_init(void *memory, uint32_t capacity);
+/* Attach one side. `capacity` is what the region's owner made, not what the memory says. */
+void ring_attach_producer(struct ring *ring, void *memory, uint32_t capacity);
+void ring_attach_consumer(struct ring *ring, void *memory, uint32_t capacity);
+
+/* Producer. Room for a message of up to `len` bytes, contiguous; NULL when full for now (or len above RING_MESSAGE_MAX).
+ * At most one reservation is open; a further ring_reserve() drops it. */
+void *ring_reserve(struct ring *ring, uint32_t len);
+/* Ends the reservation with its final length (<= the reserved one). Not seen by the consumer until ring_publish(). */
+void ring_commit(struct ring *ring, uint32_t len);
+/* Shows all committed messages to the consumer: one release store. */
+void ring_publish(struct ring *ring);
+/* Bytes free for further messages, as last known. */
+uint64_t ring_room(struct ring *ring);
+
+/* Consumer. The oldest message not yet passed: OUTCOME_OK with its place and length, OUTCOME_AGAIN when there is none,
+ * OUTCOME_CORRUPT when the producer's numbers make no sense (the ring is not to be used further). The message stays valid
+ * until ring_release(). */
+must_check enum outcome ring_peek(struct ring *ring, const void **message_out, uint32_t *len_out);
+/* Passes the message last peeked; its room is given back by the next ring_release(). */
+void ring_advance(struct ring *ring);
+/* Gives all passed room back to the producer: one release store. */
+void ring_release(struct ring *ring);
+/* True if a committed message waits (one acquire load). Either side may ask. */
+bool ring_has_message(struct ring *ring);

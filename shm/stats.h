@@ -1,0 +1,97 @@
+#pragma once
+/* Statistics pages: one a worker and one for the coordinator, each written by its owner alone with relaxed stores and read
+ * by anybody. Counters only grow over the run (a replaced worker goes on with its page); gauges are zeroed when their
+ * worker dies. */
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "common/outcome.h"
+
+/* X(name, help) */
+#define STATS_COUNTERS(X)                                                                                              \
+    X(requests, "requests sent, retries included")                                                                     \
+    X(responses, "answers received whole")                                                                             \
+    X(records, "records written by this worker")                                                                       \
+    X(failed, "records with an error code")                                                                            \
+    X(retries, "attempts after the first")                                                                             \
+    X(redirects, "redirects followed")                                                                                 \
+    X(dials, "connections begun")                                                                                      \
+    X(connects, "connections made, handshake included")                                                                \
+    X(dial_failures, "connections that could not be made")                                                             \
+    X(closes, "connections closed")                                                                                    \
+    X(handshakes, "TLS handshakes done")                                                                               \
+    X(resumptions, "TLS handshakes that resumed a session")                                                            \
+    X(reuses, "requests on a connection that had served one before")                                                   \
+    X(stray_closes, "connections closed because bytes came that belong to no request")                                 \
+    X(bytes_in, "bytes read from sockets")                                                                             \
+    X(bytes_out, "bytes written to sockets")                                                                           \
+    X(body_bytes, "body bytes received")                                                                               \
+    X(handed_back, "tasks given back to the coordinator for want of a slot")                                           \
+    X(response_us, "time spent by answered requests, summed")                                                          \
+    X(turns, "turns of the event loop")                                                                                \
+    X(lines, "input lines read (coordinator)")                                                                         \
+    X(invalid_lines, "input lines that are no valid request (coordinator)")                                            \
+    X(dns_queries, "names asked of the name servers (coordinator)")                                                    \
+    X(dns_cached, "names answered from the map (coordinator)")                                                         \
+    X(dns_failures, "names that could not be resolved (coordinator)")                                                  \
+    X(worker_deaths, "workers that died (coordinator)")                                                                \
+    X(requeued, "tasks given to another worker after a death (coordinator)")                                           \
+    X(bytes_written, "bytes of records written (coordinator)")
+
+#define STATS_GAUGES(X)                                                                                                \
+    X(conns_active, "connections with a request on them")                                                              \
+    X(conns_idle, "open connections without a request")                                                                \
+    X(conns_dialing, "connections being made")                                                                         \
+    X(waiting, "requests that wait for a connection")                                                                  \
+    X(in_flight, "requests on connections; of the coordinator: tasks given out")                                       \
+    X(queued, "tasks waiting in host queues (coordinator)")
+
+/* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes; a value's error is under 1/16. */
+#define HISTOGRAM_BUCKETS 448
+
+struct histogram {
+    _Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+#define STATS_FIELD(name, help) _Atomic uint64_t name;
+struct stats_page {
+    STATS_COUNTERS(STATS_FIELD)
+    STATS_GAUGES(STATS_FIELD)
+    _Atomic uint64_t outcomes[OUTCOME_COUNT]; /* records by outcome */
+    _Atomic uint64_t status_classes[6];       /* answers by status / 100; [0] unused */
+    struct histogram response_time;           /* request sent to answer complete, µs */
+    struct histogram acquire_time;            /* wait for a connection, µs */
+};
+#undef STATS_FIELD
+
+/* Adds to a counter or gauge of one's own page: no read-modify-write instruction is needed, there is one writer. */
+#define STATS_ADD(page, name, n)                                                                                       \
+    atomic_store_explicit(&(page)->name, atomic_load_explicit(&(page)->name, memory_order_relaxed) + (uint64_t)(n),    \
+                          memory_order_relaxed)
+#define STATS_SET(page, name, n) atomic_store_explicit(&(page)->name, (uint64_t)(n), memory_order_relaxed)
+#define STATS_GET(page, name)    atomic_load_explicit(&(page)->name, memory_order_relaxed)
+
+void histogram_add(struct histogram *h, uint64_t us);
+/* Bucket of a value and the smallest value of a bucket. */
+unsigned histogram_bucket(uint64_t us);
+uint64_t histogram_lower(unsigned bucket);
+
+/* A plain sum of pages, for readers. */
+struct stats_sum {
+#define STATS_FIELD(name, help) uint64_t name;
+    STATS_COUNTERS(STATS_FIELD)
+    STATS_GAUGES(STATS_FIELD)
+#undef STATS_FIELD
+    uint64_t outcomes[OUTCOME_COUNT];
+    uint64_t status_classes[6];
+    uint64_t response_time[HISTOGRAM_BUCKETS];
+    uint64_t acquire_time[HISTOGRAM_BUCKETS];
+};
+
+/* Adds `page` to `sum` (zeroed by the caller at first). */
+void stats_sum_add(struct stats_sum *sum, const struct stats_page *page);
+/* The value below which the share `q` (0..1) of the counted values lies, µs; 0 when empty. */
+uint64_t stats_quantile(const uint64_t buckets[HISTOGRAM_BUCKETS], double q);
+/* Zeroes the gauges of a dead worker's page. */
+void stats_page_reset_gauges(struct stats_page *page);

@@ -1,0 +1,43 @@
+#pragma once
+/* The LMDB map: facts that outlive a request. The coordinator alone writes, in one transaction a tick; anybody reads.
+ * Each record starts with a type byte and a version byte; one of another version is treated as absent. Values are copied
+ * before use: LMDB does not align them. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/address.h"
+#include "common/outcome.h"
+
+struct store;
+
+#define STORE_ADDRESSES_MAX 4096
+
+/* What is known of a name. */
+struct store_dns {
+    uint64_t expires_wall_us; /* 0 when absent */
+    enum outcome outcome;     /* OUTCOME_OK, or the DNS failure that is cached */
+    uint32_t count;
+    struct address addresses[]; /* count of them */
+};
+
+/* Opens (and makes, unless read_only) the map in `dir`. A damaged or foreign map is moved aside to "<name>.bad-<time>" with a
+ * warning and a new one is made. maxreaders is set; descriptors are close-on-exec when this returns.
+ * OUTCOME_SYSTEM: *reason_out says what failed (constant or until the next call). */
+must_check enum outcome store_open(struct store **store_out, const char *dir, bool read_only, const char **reason_out);
+/* Commits what is pending and closes. */
+void store_close(struct store *s);
+
+/* The answer kept for `name`, copied to memory that the caller frees; OUTCOME_NOT_FOUND when absent or expired at
+ * `now_wall_us`. Sees this process's own pending writes. */
+must_check enum outcome store_dns_get(struct store *s, const char *name, size_t name_len, uint64_t now_wall_us,
+                                      struct store_dns **dns_out);
+/* Queues an answer; written by the next store_commit(). Copies. */
+void store_dns_put(struct store *s, const char *name, size_t name_len, const struct store_dns *dns);
+/* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept going
+ * without: the map is a cache here. */
+void store_commit(struct store *s);
+/* Calls `each` for all names, in order; stops when it returns false. */
+void store_dns_each(struct store *s, bool (*each)(void *user, const char *name, size_t name_len,
+                                                  const struct store_dns *dns), void *user);

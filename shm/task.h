@@ -1,0 +1,60 @@
+#pragma once
+/* The messages between coordinator and workers. A task goes out over the task ring; what became of it comes back over the
+ * record ring, as exactly one message. All integers native; strings follow the struct in the order of their lengths. */
+
+#include <stdint.h>
+
+#include "common/outcome.h"
+
+#define TASK_CHAIN_MAX 100 /* redirects in a task: the upper end of the option max_redirects */
+
+enum task_flag {
+    TASK_INPUT_IS_URL = 1,  /* input bytes equal the URL of the first hop: not sent twice */
+    TASK_URL_IS_FIRST = 2,  /* no redirect yet: the first URL equals the current one */
+};
+
+/* coordinator -> worker. Followed by: url, first_url, input, method, headers, body, tag, chain (uint16_t each, unaligned). */
+struct task_message {
+    uint64_t seq;
+    uint32_t slot;            /* coordinator's handle, echoed */
+    uint32_t host;            /* index into the host table */
+    uint32_t host_generation; /* that it must have */
+    uint32_t flags;           /* enum task_flag */
+    uint64_t first_attempt_wall_us; /* 0: this is the first */
+    uint64_t started_us;            /* monotonic, of the first attempt; 0: this is the first */
+    uint32_t attempts;              /* made before this */
+    uint32_t dns_us;
+    uint32_t url_len, first_url_len, input_len, method_len, headers_len, body_len, tag_len;
+    uint16_t chain_count; /* statuses of the redirects so far */
+    uint16_t host_offset, host_len, path_offset; /* in url */
+    uint32_t path_len;                           /* in url, without the query */
+    uint32_t first_path_len;                     /* in first_url */
+    uint16_t first_host_offset, first_host_len, first_path_offset, first_port;
+    uint16_t port;
+    uint8_t scheme, first_scheme; /* enum url_scheme */
+    uint8_t refused_tries; /* how often a worker that held it has died */
+    uint8_t reserved[3];
+};
+_Static_assert(sizeof(struct task_message) == 112, "struct task_message is part of the shared layout");
+
+enum result_kind {
+    RESULT_RECORD,    /* done: followed by the JSON line with its newline */
+    RESULT_REDIRECT,  /* followed by the Location value; `status` is the redirect's */
+    RESULT_RETRY,     /* again after delay_ms; for outcome */
+    RESULT_HAND_BACK, /* no connection slot here: give it out again, it counts as no attempt */
+};
+
+/* worker -> coordinator. */
+struct result_message {
+    uint64_t seq;
+    uint32_t slot;
+    uint32_t kind;    /* enum result_kind */
+    uint32_t outcome; /* enum outcome */
+    uint32_t len;     /* bytes that follow */
+    uint32_t delay_ms;
+    uint32_t attempts; /* made so far, this one included */
+    uint64_t first_attempt_wall_us, started_us;
+    uint32_t status; /* HTTP status, 0 none */
+    uint32_t host_wait_ms; /* Retry-After: the host is to be left alone for this long; 0 none */
+};
+_Static_assert(sizeof(struct result_message) == 56, "struct result_message is part of the shared layout");
