@@ -54,7 +54,7 @@ struct options_error {
     char message[512]; /* a whole sentence for people: what, where (file:line:column, variable or flag), what to do */
 };
 
-/* Sets every option to its default. */
+/* Sets every option to its default. A struct that is all zero is as good as none: whatever fills it does this first. */
 void options_init(struct options *o);
 void options_fini(struct options *o);
 /* Sets one option from text as a user writes it ("30s", "250ms", "30" = seconds; "64K", "10M"; "true"/"false"). A LIST

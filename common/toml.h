@@ -22,8 +22,8 @@ struct toml_value {
     unsigned line, column; /* from 1, of the value's first byte */
 };
 
-/* Called per `key = value`: `table` is the dotted table name ("" at the top), `key` the key in it, both NUL-terminated;
- * line and column are the key's. Returns NULL to go on, else a message that becomes the error at that value. */
+/* Called per `key = value`: `table` is the dotted table name ("" at the top; quoted parts stand in it without their
+ * quotes), `key` the key in it, both NUL-terminated; line and column are the key's, columns count bytes. Returns NULL to go on, else a message that becomes the error at that value. */
 typedef const char *(*toml_on_value)(void *user, const char *table, const char *key, unsigned line, unsigned column,
                                      const struct toml_value *value);
 

@@ -36,6 +36,15 @@ struct shm_host {
 };
 _Static_assert(sizeof(struct shm_host) == 304, "struct shm_host is part of the shared layout");
 
+/* How far a worker's cells have ever been used. The sweep after its death goes no further: reading an untouched page of
+ * the region would fill it. */
+struct iptable_reach {
+    _Alignas(64) _Atomic uint32_t hosts; /* the worker; one past the largest index leased */
+    _Atomic uint32_t ips;                /* the worker */
+    uint32_t reserved[14];
+};
+_Static_assert(sizeof(struct iptable_reach) == 64, "struct iptable_reach is part of the shared layout");
+
 /* One process's view of the tables inside the region; sizes come from the region's header, checked on attach. Cells are
  * arrays of [worker] for each host, each ip, and the fleet. */
 struct iptable {
@@ -43,10 +52,12 @@ struct iptable {
     struct address *ips;
     uint32_t *ip_refs; /* address lists: indices into ips */
     _Atomic uint32_t *host_cells, *ip_cells, *fleet_cells;
+    struct iptable_reach *reach; /* [worker] */
     uint32_t hosts_max, ips_max, ip_refs_max, workers;
 };
 
-/* Bytes in the region, and the laying out of an `iptable` over `memory` (64-byte aligned, zeroed at first). */
+/* Bytes in the region (workers <= 64), and the laying out of an `iptable` over `memory` (64-byte aligned, zeroed at
+ * first). */
 size_t iptable_bytes(uint32_t hosts_max, uint32_t ips_max, uint32_t ip_refs_max, uint32_t workers);
 void iptable_attach(struct iptable *t, void *memory, uint32_t hosts_max, uint32_t ips_max, uint32_t ip_refs_max,
                     uint32_t workers);
@@ -73,7 +84,9 @@ must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, 
                                              struct address *address_out);
 enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
 /* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
- * A limit of 0 does not bind. */
+ * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may come of a
+ * rival that is refused too: it does not promise that anybody holds a connection whose return could be waited for. */
 must_check enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip,
                                             uint32_t fleet_max, uint32_t host_max, uint32_t ip_max);
+/* Gives back what iptable_lease() claimed; a cell that is zero stays zero. */
 void iptable_return(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip);

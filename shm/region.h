@@ -18,12 +18,20 @@
 #define REGION_VERSION 1u
 #define REGION_WORKERS_MAX 64u
 
+/* How the coordinator waits. Dozing: it looks into the rings by itself within milliseconds, and is to be woken only by a
+ * worker that has run out of tasks. Asleep: the first message wakes it. Whoever wakes it sets REGION_AWAKE first. */
+enum region_sleep { REGION_AWAKE, REGION_DOZING, REGION_ASLEEP };
+
+/* The run's end: drain finishes what is in flight; close means that workers shut their connections and exit. */
+enum region_drain { REGION_RUNS, REGION_DRAINS, REGION_CLOSES };
+
 /* One worker's switches. */
 struct region_worker {
     _Alignas(64) _Atomic uint32_t asleep; /* worker: 1 while it waits in its loop; who sends a task and sees 1 wakes it */
     _Atomic uint32_t pid;                 /* coordinator */
     _Atomic uint64_t started_us;          /* coordinator; wall time */
-    uint32_t reserved[12];
+    _Atomic uint32_t wants_room;          /* worker: 1 while a record waits for room in its record ring */
+    uint32_t reserved[11];
 };
 
 struct region_header {
@@ -31,19 +39,26 @@ struct region_header {
     uint32_t version, workers;
     uint64_t bytes; /* of the whole region */
     uint64_t options_offset, options_bytes;
-    uint64_t pages_offset; /* workers + 1 struct stats_page; the last is the coordinator's */
+    uint64_t pages_offset; /* workers + 1 struct stats_page, each padded to 64 bytes; the last is the coordinator's */
     uint64_t rings_offset, ring_stride; /* per worker: task ring, then record ring */
     uint32_t task_ring_capacity, record_ring_capacity;
     uint64_t tables_offset;
     uint32_t hosts_max, ips_max, ip_refs_max, reserved0;
     uint64_t started_us; /* wall time */
     uint32_t coordinator_pid, reserved1;
-    _Alignas(64) _Atomic uint32_t coordinator_asleep; /* coordinator: 1 while it wants to be woken by the first record */
+    _Alignas(64) _Atomic uint32_t coordinator_asleep; /* coordinator: enum region_sleep */
     _Atomic uint32_t slot_wanted; /* coordinator: 1 while a task waits for any connection to be closed */
-    _Atomic uint32_t draining;    /* coordinator: 1 after TERM */
+    _Atomic uint32_t draining;    /* coordinator: enum region_drain */
     _Atomic uint32_t input_ended; /* coordinator: 1 once all input lines are read */
     uint32_t reserved2[12];
     struct region_worker worker[REGION_WORKERS_MAX];
+};
+
+/* Where things are: what the header says, as it was checked. Processes go by this copy, which no broken worker can
+ * scribble on. */
+struct region_layout {
+    uint64_t bytes, options_offset, options_bytes, pages_offset, rings_offset, ring_stride, tables_offset;
+    uint32_t workers, task_ring_capacity, record_ring_capacity, hosts_max, ips_max, ip_refs_max;
 };
 
 struct region {
@@ -51,6 +66,7 @@ struct region {
     void *base;
     struct region_header *header;
     struct iptable table;
+    struct region_layout layout;
 };
 
 struct region_sizes {
@@ -59,9 +75,11 @@ struct region_sizes {
     uint32_t hosts_max, ips_max, ip_refs_max;
 };
 
-/* Makes the region. OUTCOME_SYSTEM with errno set when memory or descriptors are short. */
+/* Makes the region, with empty rings. OUTCOME_SYSTEM with errno set when memory or descriptors are short (EINVAL: sizes that
+ * make no sense). */
 must_check enum outcome region_create(struct region *r, const struct region_sizes *sizes, const struct buffer *options);
-/* Maps an existing one; checks magic, version, sizes and every offset. `fd` is taken over. OUTCOME_CORRUPT otherwise. */
+/* Maps an existing one; checks magic, version, sizes, every offset, and that nobody can shrink it. `fd` is taken over: kept,
+ * or closed when read_only or on failure. OUTCOME_CORRUPT when a check fails, OUTCOME_SYSTEM with errno when mapping does. */
 must_check enum outcome region_attach(struct region *r, int fd, bool read_only);
 void region_close(struct region *r);
 

@@ -29,6 +29,8 @@ struct ring {
     uint64_t published; /* what the other side was last told */
     uint64_t other;     /* last seen of the other side's position */
     uint64_t reserved_at; /* producer: start of the open reservation */
+    uint64_t open_end;    /* producer: end of the open reservation; consumer: end of the message last peeked */
+    bool is_producer;
 };
 
 /* Bytes that a ring of `capacity` (a power of two >= 4096) takes in the region. */
@@ -39,23 +41,29 @@ void ring_init(void *memory, uint32_t capacity);
 void ring_attach_producer(struct ring *ring, void *memory, uint32_t capacity);
 void ring_attach_consumer(struct ring *ring, void *memory, uint32_t capacity);
 
-/* Producer. Room for a message of up to `len` bytes, contiguous; NULL when full for now (or len above RING_MESSAGE_MAX).
- * At most one reservation is open; a further ring_reserve() drops it. */
+/* Producer. Room for a message of up to `len` bytes, contiguous, 8-byte aligned; NULL when full for now (or len above
+ * RING_MESSAGE_MAX). A consumer whose numbers make no sense is a full ring. At most one reservation is open; a further
+ * ring_reserve() drops it. Before waiting for room, publish: nobody can release what nobody was shown. */
 void *ring_reserve(struct ring *ring, uint32_t len);
 /* Ends the reservation with its final length (<= the reserved one). Not seen by the consumer until ring_publish(). */
 void ring_commit(struct ring *ring, uint32_t len);
 /* Shows all committed messages to the consumer: one release store. */
 void ring_publish(struct ring *ring);
-/* Bytes free for further messages, as last known. */
+/* Bytes free for further messages, as last known (asked anew once less than half is free). A message of `len` bytes is
+ * sure to fit when 2 * (len + 16) are free: it may have to skip the ring's end. */
 uint64_t ring_room(struct ring *ring);
 
 /* Consumer. The oldest message not yet passed: OUTCOME_OK with its place and length, OUTCOME_AGAIN when there is none,
  * OUTCOME_CORRUPT when the producer's numbers make no sense (the ring is not to be used further). The message stays valid
- * until ring_release(). */
+ * until ring_release(). A broken producer can still change its bytes meanwhile: copy what is checked before it is used. */
 must_check enum outcome ring_peek(struct ring *ring, const void **message_out, uint32_t *len_out);
 /* Passes the message last peeked; its room is given back by the next ring_release(). */
 void ring_advance(struct ring *ring);
 /* Gives all passed room back to the producer: one release store. */
 void ring_release(struct ring *ring);
-/* True if a committed message waits (one acquire load). Either side may ask. */
+/* True if a published message waits (one acquire load). Either side may ask; the consumer's answer does not count what it
+ * has passed, the producer's does until the release.
+ * Sleeping without a lost wake-up takes an atomic_exchange on both sides, since a plain load of `asleep` may overtake the
+ * store of the tail. Consumer: exchange(asleep, 1), then ring_has_message(), then sleep. Producer: ring_publish(), then
+ * wake if exchange(asleep, 0) gave 1. */
 bool ring_has_message(struct ring *ring);

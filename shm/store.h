@@ -38,6 +38,6 @@ void store_dns_put(struct store *s, const char *name, size_t name_len, const str
 /* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept going
  * without: the map is a cache here. */
 void store_commit(struct store *s);
-/* Calls `each` for all names, in order; stops when it returns false. */
+/* Calls `each` for all names, in order; stops when it returns false. `each` must not call the store. */
 void store_dns_each(struct store *s, bool (*each)(void *user, const char *name, size_t name_len,
                                                   const struct store_dns *dns), void *user);

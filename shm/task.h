@@ -9,8 +9,10 @@
 #define TASK_CHAIN_MAX 100 /* redirects in a task: the upper end of the option max_redirects */
 
 enum task_flag {
-    TASK_INPUT_IS_URL = 1,  /* input bytes equal the URL of the first hop: not sent twice */
-    TASK_URL_IS_FIRST = 2,  /* no redirect yet: the first URL equals the current one */
+    TASK_INPUT_IS_URL = 1, /* input bytes equal the URL of the first hop: not sent twice */
+    TASK_URL_IS_FIRST = 2, /* no redirect yet: the first URL equals the current one */
+    TASK_NO_BODY = 4,      /* a redirect turned the request into one without body: the option `data` does not apply */
+    TASK_CROSSED = 8,      /* redirected to another origin: Authorization and Cookie stay behind */
 };
 
 /* coordinator -> worker. Followed by: url, first_url, input, method, headers, body, tag, chain (uint16_t each, unaligned). */

@@ -1,0 +1,90 @@
+/* The checks that look at several options, or at a value more closely than its type does. */
+#include <stdio.h>
+#include <strings.h>
+
+#include "common/options_rows.h"
+
+static const char *origin_of(const struct options *o, const char *name)
+{
+    const struct option_row *row = option_find(name, strlen(name));
+
+    return row ? o->origins[option_index(row)] : "nowhere";
+}
+
+/* A character of a token of RFC 9110 5.6.2. */
+static bool is_token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static size_t token_len(const char *text)
+{
+    size_t n = 0;
+
+    while (is_token_char(text[n]))
+        n++;
+    return n;
+}
+
+/* A control that RFC 9110 5.5 keeps out of field values. */
+static bool has_control(const char *text)
+{
+    for (; *text; text++) {
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+/* What is wrong with a header line, NULL if nothing is. */
+static const char *header_fault(const char *item)
+{
+    static const char *const ours[] = {"Content-Length", "Transfer-Encoding", "Connection"};
+    size_t len = token_len(item);
+
+    if (len == 0 || item[len] != ':')
+        return "is not of the form \"Name: value\"; write one, with a token for the name";
+    if (has_control(item))
+        return "holds a control character; remove it";
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (strlen(ours[i]) == len && strncasecmp(item, ours[i], len) == 0)
+            return "is set by hotfleet itself; remove it";
+    }
+    return NULL;
+}
+
+static bool request_check(const struct options *o, struct options_error *error_out)
+{
+    char shown[OPTION_SHOW_MAX];
+
+    for (size_t i = 0; i < o->header.count; i++) {
+        const char *fault = header_fault(o->header.items[i]);
+        if (fault)
+            return options_fail(error_out, "header \"%s\" (%s) %s", option_show(o->header.items[i], shown),
+                                origin_of(o, "header"), fault);
+    }
+    if (o->method[token_len(o->method)])
+        return options_fail(error_out, "method \"%s\" (%s) is no HTTP token; write one, such as GET",
+                            option_show(o->method, shown), origin_of(o, "method"));
+    if (has_control(o->user_agent))
+        return options_fail(error_out, "user_agent (%s) holds a control character; remove it",
+                            origin_of(o, "user_agent"));
+    return true;
+}
+
+bool options_check(const struct options *o, struct options_error *error_out)
+{
+    if (o->ipv4 && o->ipv6)
+        return options_fail(error_out, "ipv4 (%s) and ipv6 (%s) exclude each other; keep one, or none for both",
+                            origin_of(o, "ipv4"), origin_of(o, "ipv6"));
+    if (o->max_hosts <= o->max_connections)
+        return options_fail(error_out, "max_hosts = %lld (%s) must be above max_connections = %lld (%s); mend one",
+                            (long long)o->max_hosts, origin_of(o, "max_hosts"), (long long)o->max_connections,
+                            origin_of(o, "max_connections"));
+    if (o->dns_ttl_min > o->dns_ttl_max)
+        return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_ttl_max = %llums (%s); mend one",
+                            (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
+                            (unsigned long long)o->dns_ttl_max, origin_of(o, "dns_ttl_max"));
+    return request_check(o, error_out);
+}

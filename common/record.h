@@ -1,0 +1,58 @@
+#pragma once
+/* The record: one JSON line per input line, as users script against it. This is its schema in code: whoever finishes a
+ * line, worker or coordinator, fills a struct record and formats it here. Keys follow ProjectDiscovery httpx. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/address.h"
+#include "common/buffer.h"
+#include "common/outcome.h"
+
+struct span {
+    const char *data; /* NULL: absent */
+    size_t len;
+};
+
+/* Borrowed for the time of record_format(). */
+struct record {
+    uint64_t seq;
+    struct span input;
+    bool input_truncated;
+    /* The first URL, canonical; absent when it did not parse. */
+    struct span url, host, path;
+    const char *scheme;
+    uint16_t port;
+    uint64_t timestamp_wall_us;
+    enum outcome outcome; /* OUTCOME_OK: answered */
+    const char *detail;   /* of a failure: a clause that says more than the outcome's own; NULL: none */
+    struct span method;
+    /* The answer; status 0: none. */
+    unsigned status;
+    struct span content_type, location, webserver;
+    int64_t content_length; /* -1: unknown */
+    struct span final_url;  /* after redirects */
+    const uint16_t *chain;
+    unsigned chain_count;
+    /* The connection; connected false: of it only host_ip is shown, the address that did not answer. */
+    bool connected;
+    const struct address *host_ip, *local_ip; /* NULL: unknown */
+    const char *http_version;                 /* "1.1", "2"; NULL: unknown */
+    const char *tls_version, *tls_cipher;     /* NULL: no TLS */
+    bool tls_resumed;
+    struct span sni;
+    unsigned worker;
+    uint64_t conn_id;
+    bool reused;
+    unsigned attempts; /* 0: never sent */
+    uint64_t total_us;
+    bool with_timings;
+    uint64_t dns_us, connect_us, tls_us, ttfb_us;
+    uint64_t bytes_wire, bytes_body;
+    bool truncated;
+    const uint8_t *sha256; /* 32 bytes, or NULL */
+    struct span tag;       /* JSON text, put as it is */
+};
+
+/* Appends the record as one line with its newline. */
+void record_format(struct buffer *out, const struct record *r);

@@ -1,0 +1,175 @@
+/* Allocation in the shared address tables: a hash of the IPs, and runs in sizes of powers of two. */
+#include "coordinator/addresses.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+#define RUN_CLASSES 17 /* 1, 2, 4 … 65536 references */
+#define NONE        UINT32_MAX
+
+struct addresses {
+    struct iptable *table;
+    uint32_t *buckets, *next; /* IPs by hash, chained */
+    uint32_t *users;          /* hosts that list the IP */
+    uint32_t mask, ips_used, free_ip;
+    uint32_t runs_used;
+    uint32_t free_runs[RUN_CLASSES]; /* heads of lists threaded through the references themselves */
+};
+
+struct addresses *addresses_new(struct iptable *table)
+{
+    struct addresses *a = calloc(1, sizeof *a);
+    uint32_t buckets = 1;
+
+    while (buckets < table->ips_max)
+        buckets *= 2;
+    if (a) {
+        *a = (struct addresses){.table = table, .mask = buckets - 1, .free_ip = NONE};
+        a->buckets = malloc(buckets * sizeof *a->buckets);
+        a->next = malloc(table->ips_max * sizeof *a->next);
+        a->users = calloc(table->ips_max, sizeof *a->users);
+    }
+    if (!a || !a->buckets || !a->next || !a->users)
+        die("out of memory: no room for %u addresses; a smaller --max-hosts needs less", table->ips_max);
+    memset(a->buckets, 0xff, buckets * sizeof *a->buckets);
+    memset(a->free_runs, 0xff, sizeof a->free_runs);
+    return a;
+}
+
+void addresses_free(struct addresses *a)
+{
+    if (!a)
+        return;
+    free(a->buckets);
+    free(a->next);
+    free(a->users);
+    free(a);
+}
+
+static uint32_t hash(const struct addresses *a, const struct address *address)
+{
+    uint64_t x, y;
+
+    memcpy(&x, address->bytes, 8);
+    memcpy(&y, address->bytes + 8, 8);
+    x = (x ^ (y * 0x9e3779b97f4a7c15u) ^ address->family) * 0xff51afd7ed558ccdu;
+    return (uint32_t)(x >> 32) & a->mask;
+}
+
+/* An unused place, or NONE. One with open connections is not reused: its cells still count. */
+static uint32_t take_ip(struct addresses *a)
+{
+    uint32_t *link = &a->free_ip;
+
+    for (int tries = 0; *link != NONE && tries < 64; tries++) {
+        uint32_t ip = *link;
+        if (iptable_ip_open(a->table, ip) == 0) {
+            *link = a->next[ip];
+            return ip;
+        }
+        link = &a->next[ip];
+    }
+    return a->ips_used < a->table->ips_max ? a->ips_used++ : NONE;
+}
+
+static uint32_t use_ip(struct addresses *a, const struct address *address)
+{
+    uint32_t *bucket = &a->buckets[hash(a, address)];
+
+    for (uint32_t ip = *bucket; ip != NONE; ip = a->next[ip]) {
+        if (address_equal(&a->table->ips[ip], address)) {
+            a->users[ip]++;
+            return ip;
+        }
+    }
+    uint32_t ip = take_ip(a);
+    if (ip == NONE)
+        return NONE;
+    a->table->ips[ip] = *address;
+    a->users[ip] = 1;
+    a->next[ip] = *bucket;
+    *bucket = ip;
+    return ip;
+}
+
+static void leave_ip(struct addresses *a, uint32_t ip)
+{
+    if (--a->users[ip] > 0)
+        return;
+    uint32_t *link = &a->buckets[hash(a, &a->table->ips[ip])];
+    while (*link != ip)
+        link = &a->next[*link];
+    *link = a->next[ip];
+    a->next[ip] = a->free_ip;
+    a->free_ip = ip;
+}
+
+static unsigned run_class(uint32_t count)
+{
+    unsigned class = 0;
+
+    while ((1u << class) < count)
+        class ++;
+    return class;
+}
+
+static uint32_t take_run(struct addresses *a, uint32_t count)
+{
+    unsigned class = run_class(count);
+    uint32_t first = a->free_runs[class];
+
+    if (first != NONE) {
+        a->free_runs[class] = a->table->ip_refs[first];
+        return first;
+    }
+    if ((1u << class) > a->table->ip_refs_max - a->runs_used)
+        return NONE;
+    first = a->runs_used;
+    a->runs_used += 1u << class;
+    return first;
+}
+
+static void leave_run(struct addresses *a, struct address_run run)
+{
+    for (uint32_t i = 0; i < run.count; i++)
+        leave_ip(a, a->table->ip_refs[run.first + i]);
+    unsigned class = run_class(run.count);
+    a->table->ip_refs[run.first] = a->free_runs[class];
+    a->free_runs[class] = run.first;
+}
+
+enum outcome addresses_publish(struct addresses *a, uint32_t index, const struct address *list, uint32_t count,
+                               struct address_run *run_io)
+{
+    struct address_run run = {.first = take_run(a, count), .count = count};
+
+    if (run.first == NONE)
+        return OUTCOME_FULL;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ip = use_ip(a, &list[i]);
+        if (ip == NONE) {
+            for (uint32_t j = 0; j < i; j++)
+                leave_ip(a, a->table->ip_refs[run.first + j]);
+            a->table->ip_refs[run.first] = a->free_runs[run_class(count)];
+            a->free_runs[run_class(count)] = run.first;
+            return OUTCOME_FULL;
+        }
+        a->table->ip_refs[run.first + i] = ip;
+    }
+    iptable_host_publish(a->table, index, run.first, run.count);
+    if (run_io->count)
+        leave_run(a, *run_io);
+    *run_io = run;
+    return OUTCOME_OK;
+}
+
+void addresses_drop(struct addresses *a, uint32_t index, struct address_run *run_io)
+{
+    if (!run_io->count)
+        return;
+    iptable_host_publish(a->table, index, 0, 0);
+    leave_run(a, *run_io);
+    *run_io = (struct address_run){0};
+}

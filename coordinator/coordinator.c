@@ -1,0 +1,451 @@
+/* Wiring: opens every part, turns the loop, and ends in order. */
+#include "coordinator/coordinator.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "coordinator/dispatch.h"
+#include "coordinator/feed.h"
+#include "coordinator/fleet.h"
+#include "coordinator/frontier.h"
+#include "coordinator/intake.h"
+#include "coordinator/progress.h"
+#include "coordinator/records.h"
+#include "coordinator/resolver.h"
+#include "coordinator/results.h"
+#include "coordinator/statedir.h"
+
+#define DOZE_US          2000  /* how long records may gather while they flow */
+#define FLUSH_AFTER_US   20000 /* how long a record may wait for its batch */
+#define STORE_AFTER_US   250000
+#define FORCED_GRACE_MS  100
+#define CLOSING_GRACE_MS 3000
+
+struct coordinator {
+    const struct options *options;
+    struct event_base *base;
+    struct event *tick, *signals[4];
+    struct region region;
+    struct region_header *shared;
+    struct statedir state;
+    struct store *store;
+    struct resolver *resolver;
+    struct timers timers;
+    struct frontier *frontier;
+    struct fleet *fleet;
+    struct dispatch *dispatch;
+    struct records *records;
+    struct results results;
+    struct intake intake;
+    struct feed *feed;
+    struct progress *progress;
+    struct stats_page *page;
+    int input_fd;
+    bool draining, forced, output_gone, slot_freed;
+    int signal_number;
+    uint64_t drain_until_us, last_flush_us, last_store_us;
+};
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+}
+
+static void on_wake(void *user)
+{
+    struct coordinator *c = user;
+
+    c->slot_freed = true;
+}
+
+static void on_writable(void *user)
+{
+    (void)user;
+}
+
+static void on_death(void *user, unsigned worker)
+{
+    struct coordinator *c = user;
+
+    c->slot_freed = true;
+    results_on_death(&c->results, worker);
+}
+
+static void on_failure(void *user, struct task *task, enum outcome outcome)
+{
+    struct coordinator *c = user;
+
+    results_fail(&c->results, task, outcome, NULL);
+}
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct coordinator *c = arg;
+
+    (void)what;
+    if (number == SIGUSR1) {
+        progress_print(c->progress);
+        return;
+    }
+    c->forced = c->draining;
+    c->draining = true;
+    c->signal_number = (int)number;
+    c->drain_until_us = clock_us() + c->options->drain_timeout * 1000;
+    atomic_store(&c->shared->draining, 1);
+    log_event(LOG_INFO, c->forced ? "forced" : "draining", "signal=%d in_flight=%u", (int)number,
+              dispatch_given(c->dispatch));
+}
+
+static bool wants_more(void *user)
+{
+    struct coordinator *c = user;
+
+    return !c->draining && !c->output_gone && !records_full(c->records) && intake_has_room(&c->intake);
+}
+
+static void on_line(void *user, const struct feed_line *line)
+{
+    struct coordinator *c = user;
+
+    intake_line(&c->intake, line);
+}
+
+static void look(void *user, struct progress_view *view)
+{
+    struct coordinator *c = user;
+
+    *view = (struct progress_view){
+        .done = c->results.done,
+        .failed = c->results.failed,
+        .read = feed_lines(c->feed),
+        .in_flight = dispatch_given(c->dispatch),
+        .queued = frontier_queued(c->frontier),
+        .input_ended = feed_ended(c->feed),
+    };
+}
+
+static uint32_t ring_capacity(const struct options *o)
+{
+    /* A task holds a line, two URLs and what a JSON line asks for: eight times the longest line holds two of the largest. */
+    uint32_t capacity = 1u << 20;
+
+    while (capacity < 16 * o->max_line)
+        capacity *= 2;
+    return capacity;
+}
+
+static bool open_region(struct coordinator *c)
+{
+    const struct options *o = c->options;
+    struct buffer text = {0};
+    struct region_sizes sizes = {
+        .workers = (uint32_t)o->workers,
+        .task_ring_capacity = ring_capacity(o),
+        .record_ring_capacity = ring_capacity(o),
+        .hosts_max = (uint32_t)o->max_hosts,
+        .ips_max = (uint32_t)o->max_hosts * 2 + 16384,
+        .ip_refs_max = (uint32_t)o->max_hosts * 4 + 65536,
+    };
+
+    options_serialize(o, &text);
+    enum outcome outcome = region_create(&c->region, &sizes, &text);
+    buffer_fini(&text);
+    if (outcome != OUTCOME_OK) {
+        log_event(LOG_ERROR, "no-shared-memory", "error=\"%s\" hint=\"lower --workers or --max-hosts\"", strerror(errno));
+        return false;
+    }
+    c->shared = c->region.header;
+    c->page = region_page(&c->region, c->shared->workers);
+    return true;
+}
+
+static bool open_input_output(struct coordinator *c)
+{
+    const struct options *o = c->options;
+
+    c->input_fd = *o->input && strcmp(o->input, "-") != 0 ? open(o->input, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (c->input_fd < 0) {
+        log_event(LOG_ERROR, "no-input", "file=\"%s\" error=\"%s\"", o->input, strerror(errno));
+        return false;
+    }
+    const char *path = strcmp(o->output, "-") == 0 ? "" : o->output;
+    if (records_open(&c->records, c->base, path, on_writable, c) != OUTCOME_OK) {
+        log_event(LOG_ERROR, "no-output", "file=\"%s\" error=\"%s\"", *path ? path : "standard output", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool open_parts(struct coordinator *c)
+{
+    const char *reason = "";
+    struct options_error error;
+
+    if (!open_input_output(c) || !open_region(c))
+        return false;
+    if (!statedir_open(&c->state, c->options->state) ||
+        store_open(&c->store, c->state.path, false, &reason) != OUTCOME_OK) {
+        log_event(LOG_ERROR, "no-state", "dir=\"%s\" reason=\"%s\"", c->state.path, reason);
+        return false;
+    }
+    if (resolver_open(&c->resolver, c->base, c->store, c->options, c->page, &reason) != OUTCOME_OK) {
+        log_event(LOG_ERROR, "no-resolver", "reason=\"%s\"", reason);
+        return false;
+    }
+    c->frontier = frontier_new(&c->region, c->resolver, c->options, &c->timers, on_failure, c, &error);
+    if (!c->frontier) {
+        log_event(LOG_ERROR, "bad-option", "%s", error.message);
+        return false;
+    }
+    if (fleet_open(&c->fleet, c->base, &c->region, on_death, on_wake, c, &reason) != OUTCOME_OK) {
+        log_event(LOG_ERROR, "no-workers", "reason=\"%s\"", reason);
+        return false;
+    }
+    c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
+    return true;
+}
+
+static void wire(struct coordinator *c)
+{
+    const struct options *o = c->options;
+    const char *method = *o->method ? o->method : *o->data ? "POST" : "GET";
+
+    c->results = (struct results){
+        .tasks = task_table_new((uint32_t)o->window),
+        .fleet = c->fleet,
+        .frontier = c->frontier,
+        .dispatch = c->dispatch,
+        .records = c->records,
+        .region = &c->region,
+        .options = o,
+        .page = c->page,
+        .default_method = {method, strlen(method)},
+    };
+    intake_init(&c->intake, &c->results, o);
+    c->feed = feed_open(c->base, c->input_fd, o->max_line, on_line, wants_more, c);
+    c->progress = progress_open(c->base, &c->region, o, look, c);
+}
+
+static void catch_signals(struct coordinator *c)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
+
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
+        if (!c->signals[i] || event_add(c->signals[i], NULL))
+            die("out of memory: no room for a signal's event");
+    }
+}
+
+static void flush(struct coordinator *c)
+{
+    c->last_flush_us = clock_us();
+    if (records_flush(c->records) == OUTCOME_SYSTEM && !c->output_gone) {
+        c->output_gone = true;
+        log_event(LOG_ERROR, "output-failed", "error=\"%s\"; the run ends, lines without a whole record were not written",
+                  strerror(errno));
+    }
+    STATS_SET(c->page, bytes_written, records_bytes_written(c->records));
+}
+
+static bool finished(const struct coordinator *c)
+{
+    if (c->forced || c->output_gone)
+        return true;
+    if (c->draining)
+        return dispatch_given(c->dispatch) == 0 || clock_us() > c->drain_until_us;
+    return feed_ended(c->feed) && task_count(c->results.tasks) == 0;
+}
+
+static void publish_gauges(struct coordinator *c)
+{
+    STATS_SET(c->page, lines, feed_lines(c->feed));
+    STATS_SET(c->page, in_flight, dispatch_given(c->dispatch));
+    STATS_SET(c->page, queued, frontier_queued(c->frontier));
+    STATS_ADD(c->page, turns, 1);
+}
+
+/* Sleeps until something happens, `until_us` at the latest. */
+static void wait_for_events(struct coordinator *c, enum region_sleep how, uint64_t until_us)
+{
+    uint64_t now = clock_us();
+    int flags = EVLOOP_ONCE;
+
+    if (until_us != UINT64_MAX) {
+        uint64_t left = until_us > now ? until_us - now : 0;
+        struct timeval tv = {.tv_sec = (time_t)(left / 1000000), .tv_usec = (suseconds_t)(left % 1000000)};
+        event_add(c->tick, &tv);
+    } else {
+        event_del(c->tick);
+    }
+    atomic_store(&c->shared->slot_wanted, frontier_has_blocked(c->frontier));
+    atomic_store(&c->shared->coordinator_asleep, (uint32_t)how);
+    /* A record committed before the store above was seen has nobody to announce it. */
+    if (how == REGION_AWAKE || (how == REGION_ASLEEP && results_waiting(&c->results)))
+        flags = EVLOOP_NONBLOCK;
+    event_base_loop(c->base, flags);
+    atomic_store(&c->shared->coordinator_asleep, REGION_AWAKE);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Decides how to wait after a turn that took `taken` results. */
+static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool ring_full)
+{
+    uint64_t now = clock_us();
+    uint64_t next = earlier(timers_next(&c->timers), fleet_start_due(c->fleet, now));
+
+    if (c->draining)
+        next = earlier(next, c->drain_until_us);
+    if (records_due(c->records) || now - c->last_flush_us > FLUSH_AFTER_US)
+        flush(c);
+    if (feed_goes_on) {
+        wait_for_events(c, REGION_AWAKE, next);
+    } else if (taken || ring_full) {
+        wait_for_events(c, REGION_DOZING, earlier(next, now + DOZE_US));
+    } else {
+        flush(c);
+        if (now - c->last_store_us > STORE_AFTER_US) {
+            store_commit(c->store);
+            c->last_store_us = now;
+        }
+        if (!c->output_gone)
+            wait_for_events(c, REGION_ASLEEP, next);
+    }
+}
+
+static void run(struct coordinator *c)
+{
+    fleet_start_due(c->fleet, clock_us());
+    while (!finished(c)) {
+        dispatch_begin_turn(c->dispatch);
+        timers_run(&c->timers, clock_us(), c->frontier);
+        unsigned taken = results_turn(&c->results);
+        bool feed_goes_on = feed_turn(c->feed);
+        bool ring_full = false;
+        if (taken || c->slot_freed)
+            frontier_unblock(c->frontier, taken + 4);
+        c->slot_freed = false;
+        if (!c->draining)
+            ring_full = dispatch_run(c->dispatch);
+        fleet_wake(c->fleet);
+        atomic_store_explicit(&c->shared->input_ended, feed_ended(c->feed), memory_order_relaxed);
+        publish_gauges(c);
+        if (finished(c))
+            break;
+        rest(c, taken, feed_goes_on, ring_full);
+    }
+}
+
+/* What is left to write goes out, waiting for a slow reader unless a second signal says otherwise. */
+static void finish_output(struct coordinator *c)
+{
+    while (!c->output_gone && !c->forced && !records_empty(c->records)) {
+        flush(c);
+        if (!records_empty(c->records) && !c->output_gone)
+            event_base_loop(c->base, EVLOOP_ONCE);
+    }
+}
+
+static int exit_code(const struct coordinator *c, uint64_t left)
+{
+    if (c->output_gone)
+        return EXIT_OUTPUT;
+    if (c->forced)
+        return 128 + c->signal_number;
+    if (c->draining && (left > 0 || !feed_ended(c->feed)))
+        return EXIT_STOPPED;
+    return c->options->fail_on_error && c->results.failed ? EXIT_SOME_FAILED : EXIT_OK;
+}
+
+static void close_parts(struct coordinator *c)
+{
+    feed_close(c->feed);
+    intake_fini(&c->intake);
+    resolver_close(c->resolver);
+    dispatch_free(c->dispatch);
+    frontier_free(c->frontier);
+    task_table_free(c->results.tasks);
+    buffer_fini(&c->results.scratch);
+    if (c->store)
+        store_close(c->store);
+    statedir_close(&c->state);
+    records_close(c->records);
+    timers_fini(&c->timers);
+    for (size_t i = 0; i < sizeof c->signals / sizeof c->signals[0]; i++) {
+        if (c->signals[i])
+            event_free(c->signals[i]);
+    }
+    if (c->tick)
+        event_free(c->tick);
+    event_base_free(c->base);
+    if (c->region.base)
+        region_close(&c->region);
+    if (c->input_fd > 0)
+        close(c->input_fd);
+}
+
+static struct event_base *make_base(void)
+{
+    struct event_config *config = event_config_new();
+    struct event_base *base;
+
+    if (!config)
+        return NULL;
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+    base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int coordinator_run(const struct options *options)
+{
+    struct coordinator *c = calloc(1, sizeof *c);
+
+    if (!c || !(c->base = make_base()) || !(c->tick = evtimer_new(c->base, on_tick, NULL)))
+        die("out of memory: no room for the coordinator");
+    c->options = options;
+    raise_descriptor_limit();
+    if (!open_parts(c)) {
+        fleet_close(c->fleet, 0);
+        close_parts(c);
+        free(c);
+        return EXIT_USAGE;
+    }
+    wire(c);
+    catch_signals(c);
+    run(c);
+    finish_output(c);
+    uint64_t left = feed_lines(c->feed) - c->results.done;
+    int code = exit_code(c, left);
+    fleet_close(c->fleet, c->forced ? FORCED_GRACE_MS : CLOSING_GRACE_MS);
+    progress_close(c->progress, left);
+    close_parts(c);
+    free(c);
+    return code;
+}

@@ -1,0 +1,300 @@
+/* Which task goes to which worker, and when. */
+#include "coordinator/dispatch.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "shm/task.h"
+
+#define QUANTUM    32   /* tasks a host may give in one turn of the line */
+#define AHEAD_MAX  1024 /* tasks given ahead of a host's connections */
+#define NO_WORKER  UINT32_MAX
+
+struct dispatch {
+    struct fleet *fleet;
+    struct frontier *frontier;
+    struct region *region;
+    const struct options *options;
+    uint32_t turn;
+    uint32_t given, wanted; /* tasks, and connections that they keep busy */
+    bool ring_full;
+};
+
+/* What one look at a host found. */
+struct prospect {
+    uint32_t per_conn;                  /* requests at a time on one connection */
+    uint32_t conns_max;                 /* connections to this host */
+    uint32_t ahead;                     /* tasks beyond what connections work on */
+    uint32_t open;                      /* its connections now, fleet-wide */
+    bool fleet_full;                    /* no further connection anywhere */
+    uint32_t cells[REGION_WORKERS_MAX]; /* its connections now, by worker */
+};
+
+struct dispatch *dispatch_new(struct fleet *fleet, struct frontier *frontier, struct region *region,
+                              const struct options *options)
+{
+    struct dispatch *d = calloc(1, sizeof *d);
+
+    if (!d)
+        die("out of memory: no room for dispatch");
+    d->fleet = fleet;
+    d->frontier = frontier;
+    d->region = region;
+    d->options = options;
+    return d;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    free(d);
+}
+
+void dispatch_begin_turn(struct dispatch *d)
+{
+    d->turn++;
+}
+
+static void catch_up_pace(const struct dispatch *d, struct host *host)
+{
+    if (host->turn == d->turn)
+        return;
+    /* Rises at once, falls by half a turn: a host that answers fast must never wait for its next tasks. */
+    uint32_t half = host->pace / 2;
+    host->pace = host->done_this_turn > half ? host->done_this_turn : half;
+    host->done_this_turn = 0;
+    host->turn = d->turn;
+}
+
+void dispatch_count_answer(struct dispatch *d, struct host *host)
+{
+    catch_up_pace(d, host);
+    host->done_this_turn++;
+}
+
+static void look(struct dispatch *d, struct host *host, struct prospect *p)
+{
+    const struct shm_host *shared = &d->region->table.hosts[host->index];
+    uint32_t workers = fleet_workers(d->fleet);
+
+    catch_up_pace(d, host);
+    p->per_conn = 1;
+    if (atomic_load_explicit(&shared->flags, memory_order_relaxed) & HOST_HTTP2) {
+        uint32_t theirs = atomic_load_explicit(&shared->streams_max, memory_order_relaxed);
+        p->per_conn = (uint32_t)d->options->max_streams_per_conn;
+        if (theirs && theirs < p->per_conn)
+            p->per_conn = theirs;
+    }
+    p->conns_max = (uint32_t)d->options->max_conns_per_host;
+    if (p->conns_max > (uint32_t)d->options->max_connections)
+        p->conns_max = (uint32_t)d->options->max_connections;
+    p->ahead = 2 * host->pace;
+    if (p->ahead < workers)
+        p->ahead = workers;
+    if (p->ahead > AHEAD_MAX)
+        p->ahead = AHEAD_MAX;
+    p->open = 0;
+    for (uint32_t w = 0; w < workers; w++)
+        p->open += p->cells[w] = iptable_host_cell(&d->region->table, host->index, w);
+    p->fleet_full = iptable_fleet_open(&d->region->table) >= (uint32_t)d->options->max_connections;
+}
+
+static uint32_t conns_for(const struct prospect *p, uint32_t tasks)
+{
+    uint32_t conns = (tasks + p->per_conn - 1) / p->per_conn;
+
+    return conns < p->conns_max ? conns : p->conns_max;
+}
+
+static void set_wanted(struct dispatch *d, struct host *host, uint32_t wanted)
+{
+    d->wanted = d->wanted - host->wanted + wanted;
+    host->wanted = wanted;
+}
+
+/* The worker with the most free room on its connections to the host; one without any only while one more may be opened. */
+static uint32_t choose(const struct dispatch *d, const struct host *host, const struct prospect *p)
+{
+    uint32_t best = NO_WORKER;
+    int64_t best_load = 0;
+    uint32_t best_given = 0;
+
+    for (uint32_t w = 0; w < fleet_workers(d->fleet); w++) {
+        const struct fleet_worker *worker = fleet_worker(d->fleet, w);
+        if (worker->pid == 0)
+            continue;
+        if (p->cells[w] == 0 && p->open >= p->conns_max)
+            continue;
+        /* In a full fleet only who holds some connection can close it for a new one. */
+        if (p->cells[w] == 0 && p->fleet_full &&
+            atomic_load_explicit(&d->region->table.fleet_cells[w], memory_order_relaxed) == 0)
+            continue;
+        int64_t load = (int64_t)host->given[w] - (int64_t)p->cells[w] * p->per_conn;
+        if (best == NO_WORKER || load < best_load || (load == best_load && worker->given_count < best_given)) {
+            best = w;
+            best_load = load;
+            best_given = worker->given_count;
+        }
+    }
+    return best;
+}
+
+static uint8_t *put(uint8_t *at, const void *data, size_t len)
+{
+    if (len)
+        memcpy(at, data, len);
+    return at + len;
+}
+
+static void fill_message(struct task_message *m, const struct task *task)
+{
+    const struct url *url = &task->url;
+    bool first = task->chain_count == 0;
+    bool same = task->input.data == task->first_url.text;
+
+    *m = (struct task_message){
+        .seq = task->seq,
+        .slot = task->slot,
+        .host = task->host->index,
+        .host_generation = task->host->generation,
+        .flags = (first ? TASK_URL_IS_FIRST : 0u) | (same ? TASK_INPUT_IS_URL : 0u) |
+                 (task->body_dropped ? TASK_NO_BODY : 0u) | (task->crossed ? TASK_CROSSED : 0u),
+        .first_attempt_wall_us = task->first_attempt_wall_us,
+        .started_us = task->started_us,
+        .attempts = task->attempts,
+        .dns_us = task->host->dns_us,
+        .url_len = url->len,
+        .first_url_len = first ? 0 : task->first_url.len,
+        .input_len = same ? 0 : (uint32_t)task->input.len,
+        .method_len = (uint32_t)task->method.len,
+        .headers_len = (uint32_t)task->headers.len,
+        .body_len = (uint32_t)task->body.len,
+        .tag_len = (uint32_t)task->tag.len,
+        .chain_count = (uint16_t)task->chain_count,
+        .host_offset = url->host_offset,
+        .host_len = url->host_len,
+        .path_offset = url->path_offset,
+        .path_len = url->path_len,
+        .first_path_len = task->first_url.path_len,
+        .first_host_offset = task->first_url.host_offset,
+        .first_host_len = task->first_url.host_len,
+        .first_path_offset = task->first_url.path_offset,
+        .first_port = task->first_url.port,
+        .port = url->port,
+        .scheme = (uint8_t)url->scheme,
+        .first_scheme = (uint8_t)task->first_url.scheme,
+        .refused_tries = (uint8_t)task->deaths,
+    };
+}
+
+static bool write_task(struct fleet_worker *worker, const struct task *task)
+{
+    struct task_message m;
+
+    fill_message(&m, task);
+    uint32_t chain_bytes = m.chain_count * (uint32_t)sizeof(uint16_t);
+    uint32_t len = (uint32_t)sizeof m + m.url_len + m.first_url_len + m.input_len + m.method_len + m.headers_len +
+                   m.body_len + m.tag_len + chain_bytes;
+    uint8_t *at = ring_reserve(&worker->tasks, len);
+    if (!at)
+        return false;
+    at = put(at, &m, sizeof m);
+    at = put(at, task->url.text, m.url_len);
+    at = put(at, task->first_url.text, m.first_url_len);
+    at = put(at, task->input.data, m.input_len);
+    at = put(at, task->method.data, m.method_len);
+    at = put(at, task->headers.data, m.headers_len);
+    at = put(at, task->body.data, m.body_len);
+    at = put(at, task->tag.data, m.tag_len);
+    put(at, task->chain, chain_bytes);
+    ring_commit(&worker->tasks, len);
+    return true;
+}
+
+static bool give(struct dispatch *d, struct host *host, uint32_t w)
+{
+    struct fleet_worker *worker = fleet_worker(d->fleet, w);
+    struct task *task = TAILQ_FIRST(&host->pending);
+
+    if (!write_task(worker, task)) {
+        d->ring_full = true;
+        return false;
+    }
+    frontier_take(d->frontier, host);
+    task->place = TASK_GIVEN;
+    task->worker = w;
+    TAILQ_INSERT_TAIL(&worker->given, task, link);
+    worker->given_count++;
+    worker->to_wake = true;
+    host->given[w]++;
+    host->given_count++;
+    d->given++;
+    return true;
+}
+
+/* One host's turn in the line. False: the rings are full, the turn is over. */
+static bool give_host(struct dispatch *d, struct host *host)
+{
+    struct prospect p;
+
+    look(d, host, &p);
+    uint32_t concurrency = (uint32_t)d->options->concurrency;
+    for (int n = 0; n < QUANTUM && host->pending_count && d->given < concurrency; n++) {
+        if (host->given_count >= p.conns_max * p.per_conn + p.ahead) {
+            frontier_park(d->frontier, host);
+            return true;
+        }
+        uint32_t wanted = conns_for(&p, host->given_count + 1);
+        bool over_plan = wanted > host->wanted && d->wanted >= (uint32_t)d->options->max_connections;
+        uint32_t w = over_plan && host->given_count >= host->wanted * p.per_conn + p.ahead ? NO_WORKER
+                     : over_plan && host->wanted == 0                                      ? NO_WORKER
+                                                                                           : choose(d, host, &p);
+        if (w == NO_WORKER) {
+            frontier_block(d->frontier, host);
+            return true;
+        }
+        if (!give(d, host, w))
+            return false;
+        if (!over_plan)
+            set_wanted(d, host, wanted);
+    }
+    frontier_rotate(d->frontier, host);
+    return true;
+}
+
+bool dispatch_run(struct dispatch *d)
+{
+    struct host *host;
+
+    d->ring_full = false;
+    while (d->given < (uint32_t)d->options->concurrency && (host = frontier_first(d->frontier))) {
+        if (!give_host(d, host))
+            break;
+    }
+    for (uint32_t w = 0; w < fleet_workers(d->fleet); w++) {
+        if (fleet_worker(d->fleet, w)->to_wake)
+            ring_publish(&fleet_worker(d->fleet, w)->tasks);
+    }
+    return d->ring_full;
+}
+
+void dispatch_take_back(struct dispatch *d, struct task *task)
+{
+    struct fleet_worker *worker = fleet_worker(d->fleet, task->worker);
+    struct host *host = task->host;
+
+    TAILQ_REMOVE(&worker->given, task, link);
+    task->place = TASK_NOWHERE;
+    worker->given_count--;
+    host->given[task->worker]--;
+    host->given_count--;
+    d->given--;
+    if (host->wanted > host->given_count)
+        set_wanted(d, host, host->given_count);
+    frontier_consider(d->frontier, host);
+}
+
+uint32_t dispatch_given(const struct dispatch *d)
+{
+    return d->given;
+}

@@ -1,0 +1,370 @@
+/* Queues by host, the line of hosts, and what a host needs before its first request. */
+#include "coordinator/frontier.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "coordinator/resolve_list.h"
+
+struct frontier {
+    struct hosts *hosts;
+    struct resolver *resolver;
+    const struct options *options;
+    struct resolve_list *given; /* --resolve */
+    struct timers *timers;
+    frontier_on_failure on_failure;
+    void *user;
+    struct host_queue ready, blocked;
+    uint64_t queued;
+};
+
+/* A query that is under way: found again by frontier and host, whatever happened meanwhile. */
+struct waiting_host {
+    struct frontier *frontier;
+    struct host *host;
+};
+
+#define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
+                              struct timers *timers, frontier_on_failure on_failure, void *user,
+                              struct options_error *error_out)
+{
+    struct frontier *f = calloc(1, sizeof *f);
+    const char *reason = NULL;
+
+    if (!f)
+        die("out of memory: no room for the frontier");
+    if (resolve_list_open(&options->resolve, &f->given, &reason) != OUTCOME_OK) {
+        snprintf(error_out->message, sizeof error_out->message, "--resolve: %s", reason);
+        free(f);
+        return NULL;
+    }
+    f->hosts = hosts_new(region, (uint32_t)options->max_hosts);
+    f->resolver = resolver;
+    f->options = options;
+    f->timers = timers;
+    f->on_failure = on_failure;
+    f->user = user;
+    TAILQ_INIT(&f->ready);
+    TAILQ_INIT(&f->blocked);
+    return f;
+}
+
+void frontier_free(struct frontier *f)
+{
+    if (!f)
+        return;
+    resolve_list_close(f->given);
+    hosts_free(f->hosts);
+    free(f);
+}
+
+static void unlist(struct frontier *f, struct host *host)
+{
+    if (host->list == HOST_READY)
+        TAILQ_REMOVE(&f->ready, host, link);
+    else if (host->list == HOST_BLOCKED)
+        TAILQ_REMOVE(&f->blocked, host, link);
+    if (host->list != HOST_IDLE)
+        host->list = HOST_UNLISTED;
+}
+
+static void fail_pending(struct frontier *f, struct host *host, enum outcome outcome)
+{
+    struct task *task;
+
+    unlist(f, host);
+    /* The host must outlive its own queue: it may become idle with the last task. */
+    hosts_hold(f->hosts, host);
+    while ((task = frontier_take(f, host)))
+        f->on_failure(f->user, task, outcome);
+    hosts_let_go(f->hosts, host);
+}
+
+static void use_addresses(struct frontier *f, struct host *host, const struct address *list, uint32_t count,
+                          uint64_t expires_wall_us)
+{
+    host->expires_wall_us = expires_wall_us;
+    if (hosts_set_addresses(f->hosts, host, list, count) != OUTCOME_OK) {
+        log_event(LOG_WARN, "address-table-full", "host=%.*s addresses=%u hint=\"raise --max-hosts\"", host->name_len,
+                  host->name, count);
+        host->state = HOST_FAILED;
+        host->failure = OUTCOME_RESOURCE_EXHAUSTED;
+        host->expires_wall_us = clock_wall_us() + 1000000;
+        fail_pending(f, host, host->failure);
+        return;
+    }
+    host->state = HOST_USABLE;
+    frontier_consider(f, host);
+}
+
+static void on_answer(void *user, const struct resolver_answer *answer)
+{
+    struct waiting_host *waiting = user;
+    struct frontier *f = waiting->frontier;
+    struct host *host = waiting->host;
+    bool had_addresses = host->refreshing;
+
+    free(waiting);
+    host->refreshing = false;
+    host->dns_us = answer->took_us;
+    if (answer->outcome == OUTCOME_OK) {
+        use_addresses(f, host, answer->addresses, answer->count, answer->expires_wall_us);
+    } else if (had_addresses && answer->outcome != OUTCOME_DNS_NXDOMAIN) {
+        /* Servers that do not answer take no addresses away (RFC 8767); the next look is after the failure's TTL. */
+        host->expires_wall_us = answer->expires_wall_us;
+    } else {
+        host->state = HOST_FAILED;
+        host->failure = answer->outcome;
+        host->expires_wall_us = answer->expires_wall_us;
+        fail_pending(f, host, answer->outcome);
+    }
+    hosts_let_go(f->hosts, host);
+}
+
+static void ask(struct frontier *f, struct host *host)
+{
+    struct waiting_host *waiting = malloc(sizeof *waiting);
+
+    if (!waiting)
+        die("out of memory: no room for a name to resolve");
+    *waiting = (struct waiting_host){.frontier = f, .host = host};
+    /* Held while the query is under way. */
+    hosts_hold(f->hosts, host);
+    resolver_query(f->resolver, host->name, host->name_len, on_answer, waiting);
+}
+
+static bool family_wanted(const struct frontier *f, const struct address *a)
+{
+    return !(f->options->ipv4 && a->family != 4) && !(f->options->ipv6 && a->family != 6);
+}
+
+/* Addresses that need no question: literal ones, those of the line, those of --resolve. False: ask. */
+static bool know_addresses(struct frontier *f, struct host *host)
+{
+    struct address list[64];
+    uint32_t count = 0;
+    const struct address *given;
+    uint32_t given_count;
+
+    if (host->ip_len) {
+        const char *at = host->ip;
+        const char *end = host->ip + host->ip_len;
+        while (at < end && count < 64) {
+            const char *comma = memchr(at, ',', (size_t)(end - at));
+            const char *stop = comma ? comma : end;
+            if (address_parse(at, (size_t)(stop - at), &list[count]))
+                count++;
+            at = stop + 1;
+        }
+    } else if (resolve_list_find(f->given, host->name, host->name_len, host->port, &given, &given_count)) {
+        use_addresses(f, host, given, given_count, UINT64_MAX);
+        return true;
+    } else if (address_parse(host->name, host->name_len, &list[0])) {
+        count = family_wanted(f, &list[0]) ? 1 : 0;
+        if (count == 0) {
+            host->state = HOST_FAILED;
+            host->failure = OUTCOME_DNS_NXDOMAIN;
+            host->expires_wall_us = UINT64_MAX;
+            fail_pending(f, host, host->failure);
+            return true;
+        }
+    }
+    if (count == 0)
+        return false;
+    use_addresses(f, host, list, count, UINT64_MAX);
+    return true;
+}
+
+/* Sees to it that the host has, or gets, addresses that are not out of date. */
+static void prepare(struct frontier *f, struct host *host)
+{
+    if (host->state == HOST_RESOLVING)
+        return;
+    if (host->state != HOST_NEW && host->expires_wall_us > clock_wall_us()) {
+        if (host->state == HOST_FAILED)
+            fail_pending(f, host, host->failure);
+        return;
+    }
+    if (host->state == HOST_USABLE) {
+        if (!host->refreshing) {
+            host->refreshing = true;
+            ask(f, host);
+        }
+        return;
+    }
+    if (know_addresses(f, host))
+        return;
+    host->state = HOST_RESOLVING;
+    ask(f, host);
+}
+
+static void enqueue(struct frontier *f, struct task *task, bool at_head)
+{
+    struct host *host = task->host;
+
+    if (at_head)
+        TAILQ_INSERT_HEAD(&host->pending, task, link);
+    else
+        TAILQ_INSERT_TAIL(&host->pending, task, link);
+    task->place = TASK_QUEUED;
+    host->pending_count++;
+    f->queued++;
+    /* The clock is read only when the queue was empty: a host with a queue was looked at then. */
+    if (host->pending_count == 1 || host->state != HOST_USABLE)
+        prepare(f, host);
+    if (host->state == HOST_USABLE)
+        frontier_consider(f, host);
+}
+
+void frontier_add(struct frontier *f, struct task *task)
+{
+    task->host = hosts_get(f->hosts, task);
+    if (!task->host) {
+        f->on_failure(f->user, task, OUTCOME_RESOURCE_EXHAUSTED);
+        return;
+    }
+    hosts_hold(f->hosts, task->host);
+    enqueue(f, task, false);
+}
+
+void frontier_put_back(struct frontier *f, struct task *task)
+{
+    enqueue(f, task, true);
+}
+
+static void on_delay_over(struct timer *timer, void *user)
+{
+    struct task *task = owner_of(timer, struct task, delay);
+
+    task->place = TASK_NOWHERE;
+    frontier_put_back(user, task);
+}
+
+void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms)
+{
+    if (delay_ms == 0) {
+        frontier_put_back(f, task);
+        return;
+    }
+    timer_init(&task->delay, on_delay_over);
+    task->place = TASK_DELAYED;
+    timer_set(f->timers, &task->delay, clock_us() + (uint64_t)delay_ms * 1000);
+}
+
+static void on_hold_over(struct timer *timer, void *user)
+{
+    struct host *host = owner_of(timer, struct host, wait);
+    struct frontier *f = user;
+
+    host->not_before_us = 0;
+    frontier_consider(f, host);
+    hosts_let_go(f->hosts, host);
+}
+
+void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms)
+{
+    uint64_t until = clock_us() + wait_ms * 1000;
+
+    if (until <= host->not_before_us)
+        return;
+    if (host->not_before_us == 0) {
+        timer_init(&host->wait, on_hold_over);
+        hosts_hold(f->hosts, host);
+    }
+    host->not_before_us = until;
+    timer_set(f->timers, &host->wait, until);
+    unlist(f, host);
+}
+
+void frontier_leave(struct frontier *f, struct task *task)
+{
+    if (!task->host)
+        return;
+    if (task->host->held_count == 1)
+        unlist(f, task->host);
+    hosts_let_go(f->hosts, task->host);
+    task->host = NULL;
+}
+
+struct host *frontier_first(struct frontier *f)
+{
+    return TAILQ_FIRST(&f->ready);
+}
+
+struct task *frontier_take(struct frontier *f, struct host *host)
+{
+    struct task *task = TAILQ_FIRST(&host->pending);
+
+    if (!task)
+        return NULL;
+    TAILQ_REMOVE(&host->pending, task, link);
+    task->place = TASK_NOWHERE;
+    host->pending_count--;
+    f->queued--;
+    return task;
+}
+
+void frontier_rotate(struct frontier *f, struct host *host)
+{
+    unlist(f, host);
+    frontier_consider(f, host);
+}
+
+void frontier_park(struct frontier *f, struct host *host)
+{
+    unlist(f, host);
+}
+
+void frontier_block(struct frontier *f, struct host *host)
+{
+    unlist(f, host);
+    host->list = HOST_BLOCKED;
+    TAILQ_INSERT_TAIL(&f->blocked, host, link);
+}
+
+void frontier_consider(struct frontier *f, struct host *host)
+{
+    if (host->list == HOST_READY || host->pending_count == 0 || host->state != HOST_USABLE || host->not_before_us)
+        return;
+    unlist(f, host);
+    host->list = HOST_READY;
+    TAILQ_INSERT_TAIL(&f->ready, host, link);
+}
+
+void frontier_unblock(struct frontier *f, unsigned count)
+{
+    struct host *after = NULL;
+    struct host *host;
+
+    while (count-- > 0 && (host = TAILQ_FIRST(&f->blocked))) {
+        unlist(f, host);
+        if (host->pending_count == 0 || host->state != HOST_USABLE || host->not_before_us)
+            continue;
+        host->list = HOST_READY;
+        if (after)
+            TAILQ_INSERT_AFTER(&f->ready, after, host, link);
+        else
+            TAILQ_INSERT_HEAD(&f->ready, host, link);
+        after = host;
+    }
+}
+
+bool frontier_has_blocked(const struct frontier *f)
+{
+    return !TAILQ_EMPTY(&f->blocked);
+}
+
+uint64_t frontier_queued(const struct frontier *f)
+{
+    return f->queued;
+}
+
+uint32_t frontier_hosts(const struct frontier *f)
+{
+    return hosts_count(f->hosts);
+}

@@ -1,0 +1,52 @@
+#pragma once
+/* The frontier: decides when a task may be given out. Tasks wait in their host's queue until the host is resolved and its
+ * turn comes; hosts that have something to give stand in one line (ready), so that each has its turn whatever its share
+ * of the input. What can't go on for want of a connection slot waits in `blocked`. */
+
+#include <event2/event.h>
+
+#include "common/options.h"
+#include "common/timers.h"
+#include "coordinator/hosts.h"
+#include "coordinator/resolver.h"
+
+struct frontier;
+
+/* Ends a task that never got to a worker. */
+typedef void (*frontier_on_failure)(void *user, struct task *task, enum outcome outcome);
+
+/* Everything is borrowed. `timers` belongs to the frontier's deadlines alone: timers_run() gets the frontier as its user.
+ * NULL: a --resolve entry is wrong. */
+struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
+                              struct timers *timers, frontier_on_failure on_failure, void *user,
+                              struct options_error *error_out);
+void frontier_free(struct frontier *f);
+
+/* Takes a task in: new, or with a new URL after a redirect. */
+void frontier_add(struct frontier *f, struct task *task);
+/* Back to the head of its host's queue: handed back, or its worker died. */
+void frontier_put_back(struct frontier *f, struct task *task);
+/* Back into its host's queue after `delay_ms`. */
+void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms);
+/* The host wants no request for `wait_ms`. */
+void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms);
+/* A task leaves its host for good, or for another: after its record, before its redirect. Place must be TASK_NOWHERE. */
+void frontier_leave(struct frontier *f, struct task *task);
+
+/* The next host in line, or NULL. The taker decides with one of the functions below. */
+struct host *frontier_first(struct frontier *f);
+/* Takes the first pending task off the host's queue (place: nowhere). */
+struct task *frontier_take(struct frontier *f, struct host *host);
+/* To the end of the line (or out of it, when nothing is pending). */
+void frontier_rotate(struct frontier *f, struct host *host);
+/* Out of the line until frontier_consider(): it has all that it may have, and an answer of its own brings it back. */
+void frontier_park(struct frontier *f, struct host *host);
+/* Out of the line until a connection slot may be free: frontier_unblock(). */
+void frontier_block(struct frontier *f, struct host *host);
+/* The host may have something to give again. */
+void frontier_consider(struct frontier *f, struct host *host);
+/* The first `count` blocked hosts go to the head of the line, in the order in which they came: they have waited. */
+void frontier_unblock(struct frontier *f, unsigned count);
+bool frontier_has_blocked(const struct frontier *f);
+uint64_t frontier_queued(const struct frontier *f);
+uint32_t frontier_hosts(const struct frontier *f);

@@ -1,0 +1,175 @@
+/* The table of hosts: found by hash, recycled when idle. */
+#include "coordinator/hosts.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+
+/* How many idle hosts are looked at for one without connections; the fleet's limit on connections bounds the misses. */
+#define RECYCLE_TRIES 256
+
+struct hosts {
+    struct region *region;
+    struct addresses *addresses;
+    struct host **buckets;
+    uint32_t mask, count, max;
+    struct host_queue idle; /* without tasks, longest first */
+};
+
+struct hosts *hosts_new(struct region *region, uint32_t max)
+{
+    struct hosts *h = calloc(1, sizeof *h);
+    uint32_t buckets = 16;
+
+    while (buckets < max)
+        buckets *= 2;
+    if (h)
+        h->buckets = calloc(buckets, sizeof(struct host *));
+    if (!h || !h->buckets)
+        die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", max);
+    h->region = region;
+    h->mask = buckets - 1;
+    h->max = max;
+    h->addresses = addresses_new(&region->table);
+    TAILQ_INIT(&h->idle);
+    return h;
+}
+
+void hosts_free(struct hosts *h)
+{
+    if (!h)
+        return;
+    for (uint32_t i = 0; i <= h->mask; i++) {
+        while (h->buckets[i]) {
+            struct host *host = h->buckets[i];
+            h->buckets[i] = host->chain;
+            free(host);
+        }
+    }
+    addresses_free(h->addresses);
+    free(h->buckets);
+    free(h);
+}
+
+static uint64_t hash_bytes(uint64_t hash, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (unsigned char)data[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t hash_task(const struct task *task)
+{
+    const struct url *url = &task->url;
+    uint64_t hash = 0xcbf29ce484222325u ^ ((uint64_t)url->port << 1) ^ (uint64_t)url->scheme;
+
+    hash = hash_bytes(hash, url->text + url->host_offset, url->host_len);
+    return hash_bytes(hash, task->ip.data, task->ip.len) * 0x9e3779b97f4a7c15u;
+}
+
+static bool host_matches(const struct host *host, uint64_t hash, const struct task *task)
+{
+    const struct url *url = &task->url;
+
+    return host->hash == hash && host->port == url->port && host->scheme == (uint8_t)url->scheme &&
+           host->name_len == url->host_len && memcmp(host->name, url->text + url->host_offset, url->host_len) == 0 &&
+           host->ip_len == task->ip.len && (task->ip.len == 0 || memcmp(host->ip, task->ip.data, task->ip.len) == 0);
+}
+
+static struct host **bucket_of(struct hosts *h, uint64_t hash)
+{
+    return &h->buckets[(hash >> 32) & h->mask];
+}
+
+/* Forgets an idle host that no connection is open to; gives its slot, or false. */
+static bool recycle(struct hosts *h, uint32_t *index_out)
+{
+    struct host *host = TAILQ_FIRST(&h->idle);
+
+    for (int tries = 0; host && tries < RECYCLE_TRIES; tries++) {
+        struct host *next = TAILQ_NEXT(host, link);
+        if (host->state != HOST_RESOLVING && !host->refreshing &&
+            iptable_host_open(&h->region->table, host->index) == 0) {
+            struct host **link = bucket_of(h, host->hash);
+            while (*link != host)
+                link = &(*link)->chain;
+            *link = host->chain;
+            TAILQ_REMOVE(&h->idle, host, link);
+            addresses_drop(h->addresses, host->index, &host->run);
+            *index_out = host->index;
+            h->count--;
+            free(host);
+            return true;
+        }
+        host = next;
+    }
+    return false;
+}
+
+static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *task)
+{
+    const struct url *url = &task->url;
+    uint32_t index = h->count;
+
+    if (h->count == h->max && !recycle(h, &index))
+        return NULL;
+    struct host *host = calloc(1, sizeof *host + url->host_len + task->ip.len);
+    if (!host)
+        die("out of memory: no room for host %u; a smaller --max-hosts needs less", h->count);
+    host->index = index;
+    host->hash = hash;
+    host->port = url->port;
+    host->scheme = (uint8_t)url->scheme;
+    host->name = host->text;
+    host->name_len = (uint8_t)url->host_len;
+    memcpy(host->name, url->text + url->host_offset, url->host_len);
+    if (task->ip.len) {
+        host->ip = host->text + url->host_len;
+        host->ip_len = (uint32_t)task->ip.len;
+        memcpy(host->ip, task->ip.data, task->ip.len);
+    }
+    TAILQ_INIT(&host->pending);
+    host->generation =
+        iptable_host_set(&h->region->table, index, host->scheme, host->name, host->name_len, host->port);
+    host->chain = *bucket_of(h, hash);
+    *bucket_of(h, hash) = host;
+    h->count++;
+    return host;
+}
+
+struct host *hosts_get(struct hosts *h, const struct task *task)
+{
+    uint64_t hash = hash_task(task);
+
+    for (struct host *host = *bucket_of(h, hash); host; host = host->chain) {
+        if (host_matches(host, hash, task))
+            return host;
+    }
+    return host_new(h, hash, task);
+}
+
+void hosts_hold(struct hosts *h, struct host *host)
+{
+    if (host->held_count++ == 0 && host->list == HOST_IDLE) {
+        TAILQ_REMOVE(&h->idle, host, link);
+        host->list = HOST_UNLISTED;
+    }
+}
+
+void hosts_let_go(struct hosts *h, struct host *host)
+{
+    if (--host->held_count == 0 && host->list == HOST_UNLISTED) {
+        TAILQ_INSERT_TAIL(&h->idle, host, link);
+        host->list = HOST_IDLE;
+    }
+}
+
+uint32_t hosts_count(const struct hosts *h)
+{
+    return h->count;
+}
+
+enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list, uint32_t count)
+{
+    return addresses_publish(h->addresses, host->index, list, count < 65535 ? count : 65535, &host->run);
+}

@@ -1,0 +1,68 @@
+#pragma once
+/* Hosts: everything the coordinator knows of one origin (scheme, name, port, and addresses given by hand), with the queue of
+ * its tasks. A host without tasks and connections may make room for another. Each has one slot in the shared table. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/options.h"
+#include "common/timers.h"
+#include "coordinator/addresses.h"
+#include "coordinator/task.h"
+#include "shm/region.h"
+
+enum host_state {
+    HOST_NEW,       /* addresses unknown */
+    HOST_RESOLVING, /* asked for */
+    HOST_USABLE,    /* has addresses */
+    HOST_FAILED,    /* has none until expires_wall_us */
+};
+
+/* Which of the frontier's lists it is in. */
+enum host_list { HOST_UNLISTED, HOST_READY, HOST_BLOCKED, HOST_IDLE };
+
+TAILQ_HEAD(host_queue, host);
+
+struct host {
+    struct host *chain; /* in the hash */
+    TAILQ_ENTRY(host) link;
+    enum host_list list;
+    enum host_state state;
+    bool refreshing;     /* has addresses, and new ones are asked for */
+    uint32_t index;      /* in the shared table */
+    uint32_t generation; /* of the slot */
+    uint64_t hash;
+    struct task_list pending;
+    uint32_t pending_count, given_count, held_count; /* held: pending, given or delayed tasks */
+    struct address_run run;
+    enum outcome failure; /* while HOST_FAILED */
+    uint64_t expires_wall_us;
+    uint32_t dns_us;
+    uint64_t not_before_us; /* monotonic: the server asked to be left alone (Retry-After) */
+    struct timer wait;      /* until not_before_us */
+    uint32_t turn, done_this_turn, pace; /* answers per turn lately: how many tasks to give ahead */
+    uint32_t wanted;        /* connections that its given tasks keep busy, as planned by dispatch */
+    uint16_t port;
+    uint8_t scheme;
+    uint8_t name_len;
+    uint32_t ip_len;
+    char *name;     /* as in the URL; into text */
+    char *ip;       /* addresses given by hand, "a,b", or NULL; into text */
+    uint16_t given[REGION_WORKERS_MAX]; /* tasks now with each worker */
+    char text[];
+};
+
+struct hosts;
+
+struct hosts *hosts_new(struct region *region, uint32_t max);
+void hosts_free(struct hosts *h);
+/* The host of a task's current URL, made when new. NULL: all slots are taken by hosts with tasks or connections. */
+struct host *hosts_get(struct hosts *h, const struct task *task);
+/* A task came to it or left it; a host that holds none may be recycled. */
+void hosts_hold(struct hosts *h, struct host *host);
+void hosts_let_go(struct hosts *h, struct host *host);
+uint32_t hosts_count(const struct hosts *h);
+/* Gives the host `count` addresses; OUTCOME_FULL as in addresses_publish(). */
+must_check enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list,
+                                            uint32_t count);

@@ -1,0 +1,34 @@
+#pragma once
+/* The one writer of records: whole lines, in large batches, in the order in which they are finished. Never blocks on a
+ * pipe; a reader that stops makes the buffer fill, and the coordinator then stops taking results. */
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/buffer.h"
+#include "common/outcome.h"
+
+struct records;
+
+/* The output is writable again after records_flush() could not write all. */
+typedef void (*records_on_writable)(void *user);
+
+/* Opens `path` (made or emptied), or standard output when it is empty. OUTCOME_SYSTEM with errno set. */
+must_check enum outcome records_open(struct records **records_out, struct event_base *base, const char *path,
+                                     records_on_writable on_writable, void *user);
+/* Flushes what can be flushed without waiting, and closes. */
+void records_close(struct records *r);
+/* The buffer to append a whole line to, newline included; call records_added() after it. */
+struct buffer *records_buffer(struct records *r);
+void records_added(struct records *r);
+/* No more should be added for now. */
+bool records_full(const struct records *r);
+/* Enough for a write. */
+bool records_due(const struct records *r);
+bool records_empty(const struct records *r);
+/* Writes what the output takes. OUTCOME_OK, OUTCOME_AGAIN (on_writable will be called), or OUTCOME_SYSTEM: the output is gone
+ * (errno: EPIPE, ENOSPC …); then nothing more is written, and a regular file ends after its last whole line. */
+must_check enum outcome records_flush(struct records *r);
+/* Lines and bytes that are in the output. */
+unsigned long long records_bytes_written(const struct records *r);

@@ -1,0 +1,236 @@
+/* From worker messages to records, redirects and retries. */
+#include "coordinator/results.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "shm/task.h"
+
+#define DEATHS_MAX 3 /* workers that may die holding one task before it is given up */
+
+static void count(struct results *r, enum outcome outcome)
+{
+    r->done++;
+    r->outcomes[outcome]++;
+    if (outcome != OUTCOME_OK)
+        r->failed++;
+}
+
+static void set_url(struct record *record, const struct url *url)
+{
+    record->url = (struct span){url->text, url->len};
+    record->scheme = url->scheme == URL_HTTPS ? "https" : "http";
+    record->host = (struct span){url->text + url->host_offset, url->host_len};
+    record->port = url->port;
+    record->path = (struct span){url->text + url->path_offset, url->path_len};
+}
+
+static void put(struct results *r, const struct record *record)
+{
+    record_format(records_buffer(r->records), record);
+    records_added(r->records);
+    count(r, record->outcome);
+    STATS_ADD(r->page, records, 1);
+    STATS_ADD(r->page, failed, record->outcome != OUTCOME_OK);
+    STATS_ADD(r->page, outcomes[record->outcome], 1);
+}
+
+void results_refuse(struct results *r, uint64_t seq, struct span input, bool input_truncated, struct span tag,
+                    const struct url *url, enum outcome outcome, const char *detail)
+{
+    struct record record = {
+        .seq = seq,
+        .input = input,
+        .input_truncated = input_truncated,
+        .timestamp_wall_us = clock_wall_us(),
+        .outcome = outcome,
+        .detail = detail,
+        .content_length = -1,
+        .tag = tag,
+    };
+
+    if (url)
+        set_url(&record, url);
+    STATS_ADD(r->page, invalid_lines, 1);
+    put(r, &record);
+}
+
+void results_fail(struct results *r, struct task *task, enum outcome outcome, const char *detail)
+{
+    struct record record = {
+        .seq = task->seq,
+        .input = task->input,
+        .timestamp_wall_us = task->first_attempt_wall_us ? task->first_attempt_wall_us : clock_wall_us(),
+        .outcome = outcome,
+        .detail = detail,
+        .method = task->method.data ? task->method : r->default_method,
+        .content_length = -1,
+        .chain = task->chain,
+        .chain_count = task->chain_count,
+        .attempts = task->attempts,
+        .total_us = task->started_us ? clock_us() - task->started_us : task->host ? task->host->dns_us : 0,
+        .tag = task->tag,
+    };
+
+    set_url(&record, &task->first_url);
+    if (task->chain_count)
+        record.final_url = (struct span){task->url.text, task->url.len};
+    put(r, &record);
+    frontier_leave(r->frontier, task);
+    task_free(r->tasks, task);
+}
+
+static void finish(struct results *r, struct task *task, const struct result_message *m, const char *line)
+{
+    buffer_append(records_buffer(r->records), line, m->len);
+    records_added(r->records);
+    count(r, (enum outcome)m->outcome);
+    dispatch_count_answer(r->dispatch, task->host);
+    frontier_leave(r->frontier, task);
+    task_free(r->tasks, task);
+}
+
+static void redirect(struct results *r, struct task *task, const struct result_message *m, const char *location)
+{
+    struct url next;
+    const char *reason = "";
+    enum outcome outcome = url_parse(location, m->len, &task->url, &r->scratch, &next, &reason);
+
+    frontier_leave(r->frontier, task);
+    if (outcome != OUTCOME_OK) {
+        results_fail(r, task, outcome, reason);
+        return;
+    }
+    task_redirect(task, &next, m->status, task->method.data ? task->method : r->default_method);
+    frontier_add(r->frontier, task);
+}
+
+static bool message_valid(const struct result_message *m, uint32_t len)
+{
+    return len >= sizeof *m && m->len <= len - sizeof *m && m->outcome <= OUTCOME_RECORD_LAST &&
+           m->kind <= RESULT_HAND_BACK;
+}
+
+static bool record_valid(const struct result_message *m, const char *bytes)
+{
+    return m->len >= 2 && bytes[0] == '{' && bytes[m->len - 1] == '\n' &&
+           memchr(bytes, '\n', m->len) == bytes + m->len - 1;
+}
+
+/* Takes one message; false when it makes no sense. */
+static bool take(struct results *r, unsigned worker, const void *data, uint32_t len)
+{
+    struct result_message m;
+
+    if (len < sizeof m)
+        return false;
+    memcpy(&m, data, sizeof m);
+    const char *bytes = (const char *)data + sizeof m;
+    struct task *task = task_find(r->tasks, m.slot, m.seq);
+    if (!message_valid(&m, len) || !task || task->place != TASK_GIVEN || task->worker != worker)
+        return false;
+    if (m.kind == RESULT_RECORD && !record_valid(&m, bytes))
+        return false;
+    struct host *host = task->host;
+    dispatch_take_back(r->dispatch, task);
+    fleet_worker(r->fleet, worker)->deaths_in_row = 0;
+    task->attempts = m.attempts;
+    task->first_attempt_wall_us = m.first_attempt_wall_us;
+    task->started_us = m.started_us;
+    if (m.host_wait_ms)
+        frontier_hold_host(r->frontier, host, m.host_wait_ms);
+    switch ((enum result_kind)m.kind) {
+    case RESULT_RECORD:
+        finish(r, task, &m, bytes);
+        break;
+    case RESULT_REDIRECT:
+        redirect(r, task, &m, bytes);
+        break;
+    case RESULT_RETRY:
+        frontier_delay(r->frontier, task, m.delay_ms);
+        break;
+    case RESULT_HAND_BACK:
+        frontier_put_back(r->frontier, task);
+        frontier_block(r->frontier, host);
+        break;
+    }
+    return true;
+}
+
+static unsigned drain(struct results *r, unsigned worker)
+{
+    struct ring *ring = &fleet_worker(r->fleet, worker)->records;
+    const void *data;
+    uint32_t len;
+    unsigned taken = 0;
+    enum outcome outcome = OUTCOME_AGAIN;
+
+    while (!records_full(r->records) && (outcome = ring_peek(ring, &data, &len)) == OUTCOME_OK) {
+        if (!take(r, worker, data, len)) {
+            outcome = OUTCOME_CORRUPT;
+            break;
+        }
+        ring_advance(ring);
+        taken++;
+    }
+    if (outcome == OUTCOME_CORRUPT) {
+        fleet_kill(r->fleet, worker, "its record ring makes no sense");
+        return taken;
+    }
+    if (taken)
+        ring_release(ring);
+    return taken;
+}
+
+/* A worker that waited for room in its ring is told that there is some. */
+static void tell_room(struct results *r, unsigned worker)
+{
+    struct region_worker *shared = &r->region->header->worker[worker];
+
+    if (atomic_load_explicit(&shared->wants_room, memory_order_relaxed) && atomic_exchange(&shared->wants_room, 0))
+        fleet_worker(r->fleet, worker)->to_wake = true;
+}
+
+unsigned results_turn(struct results *r)
+{
+    unsigned taken = 0;
+
+    for (unsigned w = 0; w < fleet_workers(r->fleet); w++) {
+        unsigned n = drain(r, w);
+        if (n)
+            tell_room(r, w);
+        taken += n;
+    }
+    return taken;
+}
+
+bool results_waiting(const struct results *r)
+{
+    if (records_full(r->records))
+        return false;
+    for (unsigned w = 0; w < fleet_workers(r->fleet); w++) {
+        if (ring_has_message(&fleet_worker(r->fleet, w)->records))
+            return true;
+    }
+    return false;
+}
+
+void results_on_death(struct results *r, unsigned worker)
+{
+    struct fleet_worker *w = fleet_worker(r->fleet, worker);
+    struct task *task;
+    const void *data;
+    uint32_t len;
+
+    /* All of it, however full the buffer is: the ring is made anew after this. */
+    while (ring_peek(&w->records, &data, &len) == OUTCOME_OK && take(r, worker, data, len))
+        ring_advance(&w->records);
+    STATS_ADD(r->page, worker_deaths, 1);
+    while ((task = TAILQ_LAST(&w->given, task_list))) {
+        dispatch_take_back(r->dispatch, task);
+        STATS_ADD(r->page, requeued, 1);
+        if (++task->deaths >= DEATHS_MAX)
+            results_fail(r, task, OUTCOME_RETRIES_EXHAUSTED, "the workers that held it died");
+        else
+            frontier_put_back(r->frontier, task);
+    }
+}

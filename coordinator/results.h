@@ -1,0 +1,40 @@
+#pragma once
+/* Results: takes what workers send back, one message for each task given out, and makes of it a record, a redirect, a retry or
+ * another try elsewhere. Also ends tasks that never got to a worker. Nothing in a message is trusted. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/options.h"
+#include "coordinator/dispatch.h"
+#include "coordinator/fleet.h"
+#include "coordinator/frontier.h"
+#include "coordinator/records.h"
+#include "coordinator/task.h"
+
+struct results {
+    struct task_table *tasks;
+    struct fleet *fleet;
+    struct frontier *frontier;
+    struct dispatch *dispatch;
+    struct records *records;
+    struct region *region;
+    const struct options *options;
+    struct stats_page *page;
+    struct span default_method;
+    uint64_t done, failed; /* records made */
+    uint64_t outcomes[OUTCOME_COUNT];
+    struct buffer scratch; /* a redirect's next URL */
+};
+
+/* Reads all rings as far as the record buffer allows; returns the number of messages taken. */
+unsigned results_turn(struct results *r);
+/* Drains what a dead worker committed, then gives its other tasks out again. */
+void results_on_death(struct results *r, unsigned worker);
+/* Makes the record of a task that ends here, and frees it. */
+void results_fail(struct results *r, struct task *task, enum outcome outcome, const char *detail);
+/* Makes the record of a line that never became a task. `url`: NULL when it did not parse. */
+void results_refuse(struct results *r, uint64_t seq, struct span input, bool input_truncated, struct span tag,
+                    const struct url *url, enum outcome outcome, const char *detail);
+/* A message waits in some ring. */
+bool results_waiting(const struct results *r);

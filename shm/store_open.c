@@ -1,0 +1,256 @@
+/* Opening and closing the map: the directory, the lock that keeps a second fleet out, the LMDB environment, and what
+ * happens to a map that cannot be trusted. */
+#include "shm/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "shm/store_parts.h"
+
+#define PATH_BYTES_MAX 4352 /* a directory's name of PATH_MAX with a file's behind it */
+#define LOCK_NAME      "hotfleet.lock"
+
+static char reason[PATH_BYTES_MAX + 256];
+
+__attribute__((format(printf, 2, 3))) static enum outcome refuse(const char **reason_out, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    *reason_out = reason;
+    return OUTCOME_SYSTEM;
+}
+
+static bool path_join(char out[PATH_BYTES_MAX], const char *dir, const char *name)
+{
+    int n = snprintf(out, PATH_BYTES_MAX, "%s/%s", dir, name);
+    return n > 0 && n < PATH_BYTES_MAX;
+}
+
+/* One writer at a time: LMDB alone would let a second fleet in, and each would undo the other's records. */
+static enum outcome lock_directory(const char *dir, int *fd_out, const char **reason_out)
+{
+    char path[PATH_BYTES_MAX];
+    char pid[24] = "";
+
+    if (!path_join(path, dir, LOCK_NAME))
+        return refuse(reason_out, "the name of the state directory is too long");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return refuse(reason_out,
+                      "cannot write in the state directory \"%s\": %s; make it writable for user %u or choose another "
+                      "with --state",
+                      dir, strerror(errno), (unsigned)geteuid());
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int error = errno;
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
+        close(fd);
+        if (error != EWOULDBLOCK)
+            return refuse(reason_out, "cannot lock \"%s\": %s", path, strerror(error));
+        return refuse(reason_out,
+                      "the state directory \"%s\" is in use by another fleet (process %s): wait for it, or choose "
+                      "another directory with --state",
+                      dir, pid[0] ? pid : "unknown");
+    }
+    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    /* The number is a help in a message, nothing relies on it. */
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
+        log_event(LOG_DEBUG, "store-lock", "path=%s error=\"%s\"", path, strerror(errno));
+    *fd_out = fd;
+    return OUTCOME_OK;
+}
+
+/* True while a fleet holds the directory; then it has judged the map already. */
+static bool is_in_use(const char *dir)
+{
+    char path[PATH_BYTES_MAX];
+
+    if (!path_join(path, dir, LOCK_NAME))
+        return false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool in_use = flock(fd, LOCK_SH | LOCK_NB) != 0;
+    close(fd);
+    return in_use;
+}
+
+static enum outcome move_aside(const char *dir, const char **reason_out)
+{
+    char from[PATH_BYTES_MAX];
+    char to[PATH_BYTES_MAX];
+    char name[64];
+
+    snprintf(name, sizeof name, "data.mdb.bad-%lld", (long long)time(NULL));
+    if (!path_join(from, dir, "data.mdb") || !path_join(to, dir, name))
+        return refuse(reason_out, "the name of the state directory is too long");
+    if (rename(from, to) != 0)
+        return refuse(reason_out, "the map \"%s\" is damaged and cannot be moved aside: %s; remove it", from,
+                      strerror(errno));
+    log_event(LOG_WARN, "store-damaged", "path=%s moved_to=%s: a new map is made", from, to);
+    /* Its reader table counts the transactions of the map that is gone. */
+    if (path_join(from, dir, "lock.mdb"))
+        unlink(from);
+    return OUTCOME_OK;
+}
+
+static enum outcome prepare_directory(const char *dir, struct store *s, const char **reason_out)
+{
+    if (s->read_only) {
+        if (!is_in_use(dir) && store_check_map(dir) == OUTCOME_CORRUPT)
+            return refuse(reason_out, "the map in \"%s\" is damaged: the next run with this --state makes a new one",
+                          dir);
+        return OUTCOME_OK;
+    }
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return refuse(reason_out, "cannot make the state directory \"%s\": %s; choose another with --state", dir,
+                      strerror(errno));
+    enum outcome outcome = lock_directory(dir, &s->lock_fd, reason_out);
+    if (outcome == OUTCOME_OK && store_check_map(dir) == OUTCOME_CORRUPT)
+        outcome = move_aside(dir, reason_out);
+    return outcome;
+}
+
+/* LMDB 0.9.24 closes on exec only what it opens for locks and meta pages. All that point at the map's two files are
+ * marked, not only what mdb_env_get_fd() tells. */
+static void mark_close_on_exec(const char *dir)
+{
+    char path[PATH_BYTES_MAX];
+    struct stat files[2] = {{0}};
+    struct stat st;
+    struct dirent *entry;
+
+    if (!path_join(path, dir, "data.mdb") || stat(path, &files[0]) != 0)
+        return;
+    if (!path_join(path, dir, "lock.mdb") || stat(path, &files[1]) != 0)
+        files[1] = files[0];
+    DIR *fds = opendir("/proc/self/fd");
+    if (!fds)
+        return;
+    while ((entry = readdir(fds)) != NULL) {
+        int fd = (int)strtol(entry->d_name, NULL, 10);
+        if (entry->d_name[0] == '.' || fstat(fd, &st) != 0)
+            continue;
+        for (int i = 0; i < 2; i++) {
+            if (st.st_dev == files[i].st_dev && st.st_ino == files[i].st_ino)
+                fcntl(fd, F_SETFD, FD_CLOEXEC);
+        }
+    }
+    closedir(fds);
+}
+
+static int open_databases(struct store *s)
+{
+    MDB_val key = {sizeof STORE_MARK_KEY - 1, STORE_MARK_KEY};
+    MDB_val value = {sizeof STORE_MARK_VALUE - 1, STORE_MARK_VALUE};
+    MDB_txn *txn = NULL;
+    MDB_dbi main_dbi;
+    int dead = 0;
+
+    mdb_reader_check(s->env, &dead);
+    int rc = mdb_txn_begin(s->env, NULL, s->read_only ? MDB_RDONLY : 0, &txn);
+    if (rc != 0)
+        return rc;
+    rc = mdb_dbi_open(txn, NULL, 0, &main_dbi);
+    if (rc == 0 && !s->read_only)
+        rc = mdb_put(txn, main_dbi, &key, &value, 0);
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, "dns", s->read_only ? 0 : MDB_CREATE, &s->dns);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static int open_environment(struct store *s, const char *dir)
+{
+    /* No fsync while the fleet runs: one can hold the loop for seconds, and what is lost when the machine (not the
+     * process) dies is a cache. LMDB's order of writes is then the kernel's, so the next start reads the map through
+     * before use. */
+    unsigned flags = MDB_NOTLS | MDB_NOSYNC | (s->read_only ? MDB_RDONLY : 0);
+    int rc = mdb_env_create(&s->env);
+
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(s->env, STORE_MAP_BYTES);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(s->env, STORE_READERS_MAX);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(s->env, STORE_DATABASES_MAX);
+    if (rc == 0)
+        rc = mdb_env_open(s->env, dir, flags, 0600);
+    if (rc == 0) {
+        mark_close_on_exec(dir);
+        rc = open_databases(s);
+    }
+    return rc;
+}
+
+/* The map's size is bounded, the names of all runs are not: what is expired goes once half of the map was ever used. */
+static void purge_when_filling(struct store *s)
+{
+    MDB_envinfo info;
+    MDB_stat stat_of_map;
+
+    if (s->read_only || mdb_env_info(s->env, &info) != 0 || mdb_env_stat(s->env, &stat_of_map) != 0 ||
+        info.me_last_pgno < info.me_mapsize / stat_of_map.ms_psize / 2)
+        return;
+    log_event(LOG_INFO, "store-purged", "names=%zu", store_dns_purge(s, clock_wall_us()));
+}
+
+enum outcome store_open(struct store **store_out, const char *dir, bool read_only, const char **reason_out)
+{
+    struct store *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return refuse(reason_out, "out of memory");
+    s->lock_fd = -1;
+    s->read_only = read_only;
+    enum outcome outcome = prepare_directory(dir, s, reason_out);
+    if (outcome == OUTCOME_OK) {
+        int rc = open_environment(s, dir);
+        if (rc == ENOENT && read_only)
+            outcome = refuse(reason_out, "there is no map in \"%s\": a fleet makes it when run with this --state", dir);
+        else if (rc != 0)
+            outcome = refuse(reason_out, "cannot open the map in \"%s\": %s; choose another directory with --state",
+                             dir, mdb_strerror(rc));
+    }
+    if (outcome != OUTCOME_OK) {
+        store_close(s);
+        return outcome;
+    }
+    purge_when_filling(s);
+    *store_out = s;
+    return OUTCOME_OK;
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    store_commit(s);
+    if (s->reader)
+        mdb_txn_abort(s->reader);
+    if (s->env) {
+        if (!s->read_only)
+            mdb_env_sync(s->env, 1);
+        mdb_env_close(s->env);
+    }
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    free(s);
+}

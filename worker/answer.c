@@ -1,0 +1,143 @@
+/* Taking in status, fields and body of an answer. */
+#include "worker/answer.h"
+
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/conn.h"
+
+#define RETRY_AFTER_MAX_MS (24u * 3600 * 1000)
+
+void answer_reset(struct fetch *f)
+{
+    f->head_done = f->truncated = f->end_stream = f->reset_by_peer = false;
+    f->status = f->interim = 0;
+    f->content_length = -1;
+    f->head_bytes = f->body_bytes = 0;
+    f->retry_after_ms = 0;
+    f->content_type = f->location = f->webserver = (struct meta_span){0};
+    buffer_clear(&f->meta);
+}
+
+void fetch_on_status(struct fetch *f, unsigned status)
+{
+    f->status = status;
+}
+
+static void keep(struct fetch *f, struct meta_span *span, const char *value, size_t len)
+{
+    /* The first of several wins. */
+    if (span->present)
+        return;
+    *span = (struct meta_span){.offset = (uint32_t)f->meta.len, .len = (uint32_t)len, .present = true};
+    buffer_append(&f->meta, value, len);
+}
+
+/* Seconds, or a date (RFC 9110 10.2.3). */
+static uint32_t parse_retry_after(const char *value, size_t len)
+{
+    char text[64];
+    struct tm tm = {0};
+    uint64_t seconds = 0;
+
+    if (len == 0 || len >= sizeof text)
+        return 0;
+    memcpy(text, value, len);
+    text[len] = '\0';
+    if (text[0] >= '0' && text[0] <= '9') {
+        for (size_t i = 0; i < len && text[i] >= '0' && text[i] <= '9' && seconds < RETRY_AFTER_MAX_MS; i++)
+            seconds = seconds * 10 + (uint64_t)(text[i] - '0');
+    } else if (strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm)) {
+        int64_t until = (int64_t)timegm(&tm);
+        int64_t now = (int64_t)(clock_wall_us() / 1000000);
+        seconds = until > now ? (uint64_t)(until - now) : 0;
+    }
+    return seconds * 1000 < RETRY_AFTER_MAX_MS ? (uint32_t)(seconds * 1000) : RETRY_AFTER_MAX_MS;
+}
+
+static bool named(const char *name, size_t len, const char *wanted, size_t wanted_len)
+{
+    return len == wanted_len && strncasecmp(name, wanted, len) == 0;
+}
+
+#define is(wanted) named(name, name_len, wanted, sizeof(wanted) - 1)
+
+void fetch_on_field(struct fetch *f, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+    /* Told apart by length first: most fields are none of ours. */
+    switch (name_len) {
+    case 6:
+        if (is("server"))
+            keep(f, &f->webserver, value, value_len);
+        break;
+    case 8:
+        if (is("location"))
+            keep(f, &f->location, value, value_len);
+        break;
+    case 11:
+        if (is("retry-after"))
+            f->retry_after_ms = parse_retry_after(value, value_len);
+        break;
+    case 12:
+        if (is("content-type"))
+            keep(f, &f->content_type, value, value_len);
+        break;
+    case 14:
+        if (is("content-length") && value_len && value_len < 19) {
+            int64_t length = 0;
+            for (size_t i = 0; i < value_len && length >= 0; i++)
+                length = value[i] >= '0' && value[i] <= '9' ? length * 10 + (value[i] - '0') : -1;
+            f->content_length = length;
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void fetch_on_head(struct fetch *f, int64_t content_length)
+{
+    struct worker *w = f->worker;
+
+    f->head_done = true;
+    f->first_byte_us = w->now_us;
+    /* An answer to HEAD announces a length that does not come; it is told all the same. */
+    if (content_length >= 0)
+        f->content_length = content_length;
+    if (w->options.hash) {
+        if (!f->digest)
+            f->digest = EVP_MD_CTX_new();
+        if (!f->digest || EVP_DigestInit_ex(f->digest, EVP_sha256(), NULL) != 1)
+            die("out of memory: libcrypto has no room for a digest");
+    }
+}
+
+bool fetch_on_body(struct fetch *f, const char *data, size_t len)
+{
+    struct worker *w = f->worker;
+    uint64_t room = w->options.max_body - f->body_bytes;
+
+    if (len > room) {
+        len = (size_t)room;
+        f->truncated = true;
+    }
+    f->body_bytes += len;
+    if (w->options.hash && f->digest)
+        EVP_DigestUpdate(f->digest, data, len);
+    return !f->truncated;
+}
+
+bool answer_redirects(const struct fetch *f)
+{
+    bool status = f->status == 301 || f->status == 302 || f->status == 303 || f->status == 307 || f->status == 308;
+
+    return status && f->location.present && f->location.len;
+}
+
+struct span answer_location(const struct fetch *f)
+{
+    return (struct span){f->meta.data + f->location.offset, f->location.len};
+}

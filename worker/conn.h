@@ -1,0 +1,99 @@
+#pragma once
+/* A connection: a socket, its TLS, its lease on an address, and the protocol spoken on it. Owned by the pool; every connection is in
+ * exactly one of its host's lists, or dead. Nothing is freed inside a callback: dead ones are swept when the turn ends. */
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/address.h"
+#include "common/outcome.h"
+#include "common/timers.h"
+#include "worker/exchange.h"
+#include "worker/worker.h"
+
+/* X(state, mask of states it may move to) */
+#define CONN_STATES(X)                                                                                                 \
+    X(CONNECTING, 1u << CONN_HANDSHAKE | 1u << CONN_OPEN | 1u << CONN_DEAD)                                            \
+    X(HANDSHAKE, 1u << CONN_OPEN | 1u << CONN_DEAD)                                                                    \
+    X(OPEN, 1u << CONN_RETIRING | 1u << CONN_DEAD)                                                                     \
+    X(RETIRING, 1u << CONN_DEAD)                                                                                       \
+    X(DEAD, 0u)
+
+#define CONN_STATE_ID(state, moves) CONN_##state,
+enum conn_state { CONN_STATES(CONN_STATE_ID) };
+#undef CONN_STATE_ID
+
+struct pool_host;
+struct h2;
+struct h1;
+
+struct conn {
+    TAILQ_ENTRY(conn) link;  /* host's ready, busy or dialing list; the worker's dead list */
+    TAILQ_ENTRY(conn) idle;  /* the pool's idle list, least recently used first */
+    TAILQ_ENTRY(conn) dirty; /* the worker's list of connections with output to gather */
+    struct conn_list *list;  /* that `link` is in */
+    bool is_idle, is_dirty;
+    bool pooled; /* was handed to the pool: open, and in use or free for it */
+    enum conn_state state;
+    struct worker *worker;
+    struct pool_host *host;
+    uint32_t ip; /* leased address */
+    struct address address, local;
+    int fd;
+    SSL *ssl; /* NULL on plain HTTP */
+    struct event readable, writable;
+    const struct exchange *exchange; /* once open */
+    union {
+        struct h1 *h1;
+        struct h2 *h2;
+    } protocol;
+    struct timer timer; /* connect, handshake or idle limit, by state */
+    uint64_t id, dialed_us, connected_us, opened_us, idle_since_us;
+    uint64_t checked_us; /* when its input was last read to the end */
+    struct fetch_list fetches; /* that run on it */
+    unsigned active, capacity; /* their number, and at most */
+    uint64_t served;           /* requests begun */
+    const char *net;           /* bytes read and not yet taken by TLS, in the worker's buffer */
+    size_t net_len;
+    bool net_eof;
+    struct buffer out; /* what the socket did not take */
+    const char *tls_version, *tls_cipher;
+    bool tls_resumed;
+    char detail[160]; /* of a failure */
+};
+
+/* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was made. */
+must_check enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address,
+                                  struct conn **conn_out);
+/* Moves to `state`, checked against the table of moves. */
+void conn_set_state(struct conn *conn, enum conn_state state);
+/* Puts it into `list`, out of the one it is in. */
+void conn_move(struct conn *conn, struct conn_list *list);
+/* Puts a fetch on the connection, and takes it off. */
+void conn_attach(struct conn *conn, struct fetch *f);
+void conn_detach(struct conn *conn, struct fetch *f);
+/* Sends plaintext: over TLS when there is TLS. What the socket does not take is kept and sent later. */
+must_check enum outcome conn_send(struct conn *conn, const void *data, size_t len);
+/* Bytes kept for want of room in the socket. */
+static inline size_t conn_backlog(const struct conn *conn)
+{
+    return conn->out.len;
+}
+/* Marks it for exchange->flush before the turn ends. */
+void conn_mark_dirty(struct conn *conn);
+void conn_flush_dirty(struct worker *w);
+/* Sends bytes to the socket, TLS done. For tls.c. */
+void conn_send_raw(struct conn *conn, const void *data, size_t len);
+/* Ends it: what runs on it fails with `outcome`. */
+void conn_fail(struct conn *conn, enum outcome outcome, const char *detail);
+/* Ends it in order; nothing runs on it, or what does is told CONNECTION_CLOSED. */
+void conn_close(struct conn *conn);
+/* A kept connection is still clean: no byte has come that belongs to no request, the peer has not closed. One system call when it
+ * is; else it is read, and closed if need be. */
+bool conn_is_fresh(struct conn *conn);
+/* Frees the dead. */
+void conn_sweep(struct worker *w);

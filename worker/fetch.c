@@ -1,0 +1,326 @@
+/* From task message to fetch, and from outcome to result. */
+#include "worker/fetch.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/answer.h"
+#include "worker/conn.h"
+#include "worker/outbox.h"
+#include "worker/pool.h"
+#include "worker/record.h"
+#include "worker/retry.h"
+
+#define STALE_TRIES_MAX 5 /* kept connections that may turn out closed before it counts as a failure */
+
+static void on_timer(struct timer *timer, void *user)
+{
+    struct fetch *f = (struct fetch *)(void *)((char *)timer - offsetof(struct fetch, timer));
+    struct worker *w = f->worker;
+    bool over = w->now_us >= f->deadline_us;
+
+    (void)user;
+    if (f->state == FETCH_WAITING) {
+        pool_forget(w->pool, f);
+        fetch_fail(f, over ? OUTCOME_DEADLINE : OUTCOME_ACQUIRE_TIMEOUT, NULL);
+    } else if (f->state == FETCH_ACTIVE) {
+        struct conn *conn = f->conn;
+        bool usable = conn->exchange->cancel(conn, f);
+        fetch_fail(f, over ? OUTCOME_DEADLINE : OUTCOME_REQUEST_TIMEOUT, NULL);
+        if (!usable && conn->state != CONN_DEAD)
+            conn_close(conn);
+        else if (usable)
+            pool_on_release(conn);
+    }
+}
+
+static struct fetch *take_spare(struct worker *w)
+{
+    struct fetch *f = TAILQ_FIRST(&w->spare);
+
+    if (f) {
+        TAILQ_REMOVE(&w->spare, f, link);
+        w->spare_count--;
+        return f;
+    }
+    f = calloc(1, sizeof *f);
+    if (!f)
+        die("out of memory: no room for a fetch; a smaller --concurrency needs less");
+    f->worker = w;
+    timer_init(&f->timer, on_timer);
+    return f;
+}
+
+static struct span cut(const char **at, const char *end, uint32_t len, bool *good)
+{
+    struct span span = {*at, len};
+
+    if (len > (size_t)(end - *at)) {
+        *good = false;
+        return (struct span){0};
+    }
+    *at += len;
+    return len ? span : (struct span){0};
+}
+
+static void set_url(struct url *url, struct span text, const struct task_message *m)
+{
+    *url = (struct url){
+        .text = text.data,
+        .len = (uint32_t)text.len,
+        .host_offset = m->host_offset,
+        .host_len = m->host_len,
+        .port = m->port,
+        .path_offset = m->path_offset,
+        .path_len = m->path_len,
+        .scheme = (enum url_scheme)m->scheme,
+    };
+}
+
+static bool url_fits(const struct url *u)
+{
+    return u->path_offset < u->len && u->host_offset + u->host_len <= u->path_offset &&
+           u->path_len <= u->len - u->path_offset;
+}
+
+/* Makes the strings of the message, kept in f->text, into spans. */
+static bool unpack(struct fetch *f)
+{
+    const struct task_message *m = &f->m;
+    const char *at = f->text.data;
+    const char *end = at + f->text.len;
+    bool good = true;
+    struct span url = cut(&at, end, m->url_len, &good);
+    struct span first = cut(&at, end, m->first_url_len, &good);
+
+    f->input = cut(&at, end, m->input_len, &good);
+    f->method = cut(&at, end, m->method_len, &good);
+    f->headers = cut(&at, end, m->headers_len, &good);
+    f->body = cut(&at, end, m->body_len, &good);
+    f->tag = cut(&at, end, m->tag_len, &good);
+    f->chain = (const uint16_t *)(const void *)cut(&at, end, m->chain_count * 2u, &good).data;
+    if (!good || !url.data)
+        return false;
+    set_url(&f->url, url, m);
+    f->first_url = f->url;
+    if (!(m->flags & TASK_URL_IS_FIRST)) {
+        f->first_url = (struct url){.text = first.data,
+                                    .len = (uint32_t)first.len,
+                                    .host_offset = m->first_host_offset,
+                                    .host_len = m->first_host_len,
+                                    .port = m->first_port,
+                                    .path_offset = m->first_path_offset,
+                                    .path_len = m->first_path_len,
+                                    .scheme = (enum url_scheme)m->first_scheme};
+    }
+    if (m->flags & TASK_INPUT_IS_URL)
+        f->input = (struct span){f->first_url.text, f->first_url.len};
+    else if (!f->input.data)
+        f->input = (struct span){"", 0};
+    return url_fits(&f->url) && url_fits(&f->first_url);
+}
+
+static void reset(struct fetch *f)
+{
+    f->conn = NULL;
+    f->dialed = NULL;
+    f->host = NULL;
+    f->sent_us = f->first_byte_us = 0;
+    f->stale_tries = 0;
+    f->reused = f->unprocessed = false;
+    f->started_us = f->m.started_us;
+    f->first_attempt_wall_us = f->m.first_attempt_wall_us;
+    f->attempts = f->m.attempts;
+    answer_reset(f);
+}
+
+bool fetch_accept(struct worker *w, const void *message, uint32_t len)
+{
+    struct fetch *f;
+
+    if (len < sizeof(struct task_message))
+        return false;
+    f = take_spare(w);
+    memcpy(&f->m, message, sizeof f->m);
+    buffer_clear(&f->text);
+    buffer_append(&f->text, (const char *)message + sizeof f->m, len - sizeof f->m);
+    if (!unpack(f))
+        return false;
+    reset(f);
+    f->arrived_us = w->now_us;
+    if (!f->started_us) {
+        f->started_us = w->now_us;
+        f->first_attempt_wall_us = clock_wall_us();
+    }
+    f->deadline_us = f->started_us + w->options.total_timeout * 1000;
+    struct span method = request_method(&w->defaults, f);
+    f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
+    uint64_t until = w->now_us + w->options.acquire_timeout * 1000;
+    timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
+    f->state = FETCH_WAITING;
+    pool_submit(w->pool, f);
+    return true;
+}
+
+void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
+{
+    struct worker *w = f->worker;
+    uint64_t until = w->now_us + w->options.request_timeout * 1000;
+
+    conn_attach(conn, f);
+    f->state = FETCH_ACTIVE;
+    f->reused = reused;
+    f->unprocessed = false;
+    f->attempts++;
+    f->sent_us = w->now_us;
+    f->first_byte_us = 0;
+    answer_reset(f);
+    timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
+    histogram_add(&w->page->acquire_time, w->now_us - f->arrived_us);
+    STATS_ADD(w->page, requests, 1);
+    STATS_ADD(w->page, reuses, reused);
+    STATS_ADD(w->page, retries, f->attempts > 1);
+}
+
+static void send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len)
+{
+    timer_stop(&f->timer);
+    f->result.seq = f->m.seq;
+    f->result.slot = f->m.slot;
+    f->result.kind = (uint32_t)kind;
+    f->result.outcome = (uint32_t)outcome;
+    f->result.attempts = f->attempts;
+    f->result.first_attempt_wall_us = f->first_attempt_wall_us;
+    f->result.started_us = f->started_us;
+    f->result.status = f->status;
+    outbox_put(f, payload, len);
+}
+
+static void send_record(struct fetch *f, const struct conn *conn, enum outcome outcome, const char *detail)
+{
+    struct worker *w = f->worker;
+
+    STATS_ADD(w->page, records, 1);
+    STATS_ADD(w->page, failed, outcome != OUTCOME_OK);
+    STATS_ADD(w->page, outcomes[outcome], 1);
+    record_of_fetch(f, conn, outcome, detail);
+    f->result.delay_ms = f->result.host_wait_ms = 0;
+    send_result(f, RESULT_RECORD, outcome, w->line.data, w->line.len);
+}
+
+/* Asks the coordinator for another attempt, if one is due. */
+static bool retried(struct fetch *f, enum outcome outcome)
+{
+    struct worker *w = f->worker;
+    struct span method = request_method(&w->defaults, f);
+    struct retry_question question = {
+        .outcome = outcome,
+        .attempts = f->attempts,
+        .elapsed_us = w->now_us - f->started_us,
+        .idempotent = retry_method_idempotent(method.data, method.len),
+        .never_sent = f->sent_us == 0 || f->unprocessed,
+        .retry_after_ms = f->retry_after_ms,
+    };
+
+    if (!retry_wanted(&w->options, &question, &f->result.delay_ms))
+        return false;
+    f->result.host_wait_ms = f->retry_after_ms;
+    send_result(f, RESULT_RETRY, outcome, NULL, 0);
+    return true;
+}
+
+static bool redirected(struct fetch *f, const struct conn *conn)
+{
+    struct worker *w = f->worker;
+    const char *reason = NULL;
+    struct url next;
+
+    if (!answer_redirects(f) || w->options.max_redirects == 0)
+        return false;
+    if (f->m.chain_count >= (uint32_t)w->options.max_redirects) {
+        send_record(f, conn, OUTCOME_TOO_MANY_REDIRECTS, NULL);
+        return true;
+    }
+    struct span location = answer_location(f);
+    if (url_parse(location.data, location.len, &f->url, &w->location, &next, &reason) != OUTCOME_OK) {
+        send_record(f, conn, OUTCOME_INVALID_URL, reason);
+        return true;
+    }
+    STATS_ADD(w->page, redirects, 1);
+    f->result.delay_ms = f->result.host_wait_ms = 0;
+    send_result(f, RESULT_REDIRECT, OUTCOME_OK, location.data, location.len);
+    return true;
+}
+
+void fetch_on_complete(struct fetch *f)
+{
+    struct conn *conn = f->conn;
+    struct worker *w = f->worker;
+
+    conn_detach(conn, f);
+    STATS_ADD(w->page, responses, 1);
+    STATS_ADD(w->page, response_us, w->now_us - f->sent_us);
+    STATS_ADD(w->page, body_bytes, f->body_bytes);
+    STATS_ADD(w->page, status_classes[f->status / 100 <= 5 ? f->status / 100 : 0], 1);
+    histogram_add(&w->page->response_time, w->now_us - f->sent_us);
+    if ((f->status == 429 || f->status == 503) && retried(f, OUTCOME_RATE_LIMITED))
+        return;
+    if (redirected(f, conn))
+        return;
+    bool limited = f->status == 429 || (f->status == 503 && f->retry_after_ms);
+    send_record(f, conn, limited ? OUTCOME_RATE_LIMITED : OUTCOME_OK, NULL);
+}
+
+/* A kept connection that the server had closed before the request came: no fault of the URL. */
+static bool was_stale(const struct fetch *f, enum outcome outcome)
+{
+    struct span method = request_method(&f->worker->defaults, f);
+
+    return f->reused && f->status == 0 && f->stale_tries < STALE_TRIES_MAX &&
+           (outcome == OUTCOME_CONNECTION_CLOSED || outcome == OUTCOME_CONNECTION_BROKEN) &&
+           (f->unprocessed || retry_method_idempotent(method.data, method.len));
+}
+
+void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
+{
+    struct conn *conn = f->conn;
+    struct worker *w = f->worker;
+
+    if (conn)
+        conn_detach(conn, f);
+    if (conn && was_stale(f, outcome)) {
+        f->stale_tries++;
+        f->attempts--;
+        f->state = FETCH_WAITING;
+        timer_set(&w->timers, &f->timer, f->deadline_us);
+        pool_resubmit(w->pool, f);
+        return;
+    }
+    if (!retried(f, outcome))
+        send_record(f, conn, outcome, detail);
+}
+
+void fetch_hand_back(struct fetch *f)
+{
+    STATS_ADD(f->worker->page, handed_back, 1);
+    f->result.delay_ms = f->result.host_wait_ms = 0;
+    send_result(f, RESULT_HAND_BACK, OUTCOME_OK, NULL, 0);
+}
+
+void fetch_free_all(struct worker *w)
+{
+    struct fetch *f;
+
+    while ((f = TAILQ_FIRST(&w->spare))) {
+        TAILQ_REMOVE(&w->spare, f, link);
+        timer_remove(&w->timers, &f->timer);
+        buffer_fini(&f->text);
+        buffer_fini(&f->meta);
+        buffer_fini(&f->payload);
+        EVP_MD_CTX_free(f->digest);
+        free(f);
+    }
+}

@@ -1,0 +1,85 @@
+#pragma once
+/* A fetch: one attempt at one task, from the task ring to the record ring. It belongs to the worker; while on a connection, the
+ * connection's exchange reports to it through the fetch_on_* calls. Fetches are kept and used again. */
+
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/record.h"
+#include "common/timers.h"
+#include "common/url.h"
+#include "shm/task.h"
+#include "worker/worker.h"
+
+enum fetch_state {
+    FETCH_SPARE,
+    FETCH_WAITING, /* for a connection */
+    FETCH_ACTIVE,  /* on a connection */
+    FETCH_UNSENT,  /* finished, waits for room in the record ring */
+};
+
+struct pool_host;
+
+/* Places in `meta`, where header values of the answer are kept; len 0: absent. */
+struct meta_span {
+    uint32_t offset, len;
+    bool present;
+};
+
+struct fetch {
+    TAILQ_ENTRY(fetch) link; /* host's waiters, connection's fetches, or the worker's unsent or spare ones */
+    enum fetch_state state;
+    struct worker *worker;
+    struct task_message m;
+    struct buffer text; /* the message's strings */
+    struct url url, first_url;
+    struct span input, method, headers, body, tag;
+    const uint16_t *chain;
+    struct pool_host *host;
+    struct conn *conn; /* while active */
+    const struct conn *dialed; /* the connection that could not be made for it, within the failing call */
+    int32_t stream_id; /* HTTP/2 */
+    uint32_t body_sent;
+    struct timer timer;
+    uint64_t arrived_us, deadline_us, sent_us, first_byte_us;
+    uint64_t started_us, first_attempt_wall_us;
+    uint32_t attempts;
+    unsigned stale_tries; /* times a kept connection turned out to be closed */
+    bool reused;          /* the connection had served a request before */
+    bool unprocessed;     /* the server said that it did nothing with the request */
+    /* The answer so far. */
+    bool head_request, head_done, truncated;
+    bool end_stream, reset_by_peer; /* HTTP/2 */
+    unsigned status, interim;
+    int64_t content_length;
+    uint64_t head_bytes, body_bytes;
+    struct buffer meta;
+    struct meta_span content_type, location, webserver;
+    uint32_t retry_after_ms; /* 0: none given */
+    EVP_MD_CTX *digest;      /* kept for reuse; NULL before the first --hash */
+    /* While unsent. */
+    struct result_message result;
+    struct buffer payload;
+};
+
+/* Takes a task message (`len` bytes, copied). False when it makes no sense. */
+bool fetch_accept(struct worker *w, const void *message, uint32_t len);
+/* Put on a connection: counts the attempt, starts the clock of the request. */
+void fetch_begin(struct fetch *f, struct conn *conn, bool reused);
+
+/* From the exchange. A final status, then fields (names in any case), then the head's end, body bytes, the end. */
+void fetch_on_status(struct fetch *f, unsigned status);
+void fetch_on_field(struct fetch *f, const char *name, size_t name_len, const char *value, size_t value_len);
+void fetch_on_head(struct fetch *f, int64_t content_length);
+/* False: enough was read (the body cap); the exchange ends the answer there and calls fetch_on_complete(). */
+bool fetch_on_body(struct fetch *f, const char *data, size_t len);
+/* The answer is whole, or cut at the cap: the fetch makes its result and is gone after this call. */
+void fetch_on_complete(struct fetch *f);
+/* The attempt failed: retried as the outcome table says, or recorded; gone after this call, or waiting again. `detail`: a clause, or
+ * NULL. */
+void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
+/* No slot here and none to come: the coordinator is to give the task to another worker. Gone after this call. */
+void fetch_hand_back(struct fetch *f);
+void fetch_free_all(struct worker *w);

@@ -1,0 +1,63 @@
+#pragma once
+/* This worker's connections, grouped by host. The pool owns every connection; a connection owns its socket, its TLS session
+ * and its lease on an address. Fetches wait here, first come first served, until a connection is free or may be made. */
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/conn.h"
+#include "worker/fetch.h"
+
+struct pool_host {
+    struct pool *pool;
+    struct worker *worker;
+    uint32_t index, generation; /* in the shared table */
+    uint16_t port;
+    bool tls;
+    bool is_ip;          /* the name is an address literal */
+    char name[256];      /* as in the URL */
+    size_t name_len;
+    char verify_name[256]; /* without brackets and trailing dot */
+    struct conn_list ready, busy, dialing; /* with room for a request; without; not yet open */
+    unsigned conns, dialing_count;         /* all of them; those being made */
+    struct fetch_list waiters;
+    unsigned waiting;
+    bool dial_failed; /* since the last success: dial for each waiter, do not wait for the first */
+    bool starving;    /* waits for a slot that another host's connection here holds */
+    bool to_look_at;  /* a connection died: waiters may need another one */
+    TAILQ_ENTRY(pool_host) starve_link, look_link;
+    SSL_SESSION *session; /* owned; for resumption */
+};
+
+struct pool *pool_new(struct worker *w);
+void pool_free(struct pool *p);
+
+/* Takes a fetch: it starts at once, waits, or ends. */
+void pool_submit(struct pool *p, struct fetch *f);
+/* The fetch waits at the head of its host's line again: its kept connection was closed under it. */
+void pool_resubmit(struct pool *p, struct fetch *f);
+/* Takes a waiting fetch out of the line. */
+void pool_forget(struct pool *p, struct fetch *f);
+/* The host of the shared table's slot; NULL when the slot is no longer of this generation. */
+struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generation);
+
+/* From conn: it is open; an exchange on it ended; it could not be made; it is gone. */
+void pool_on_open(struct conn *conn);
+void pool_on_release(struct conn *conn);
+void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail);
+void pool_on_dead(struct conn *conn);
+/* No new requests on it; it is closed when the last one ends. */
+void pool_retire(struct conn *conn);
+/* Fetches in all lines. */
+unsigned pool_waiting(const struct pool *p);
+/* Some connection is idle. */
+bool pool_has_idle(const struct pool *p);
+/* When the turn ends: hosts that lost a connection, or wait for a slot, are looked at again. */
+void pool_tend(struct pool *p);
+/* Keeps a session for the host; takes it over. */
+void pool_keep_session(struct pool_host *host, SSL_SESSION *session);
+/* Closes everything in order, and makes nothing new: the worker ends. */
+void pool_close_all(struct pool *p);
+/* Closes idle connections above max_idle_conns, fleet-wide, least recently used first; called about once a second. */
+void pool_trim_idle(struct pool *p);

@@ -1,0 +1,332 @@
+/* Header fields and bodies of requests. */
+#include "worker/request.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker/fetch.h"
+
+#define DATA_MAX (64u << 20)
+
+static const char default_agent[] = "hotfleet/" HOTFLEET_VERSION;
+
+static void lower(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] >= 'A' && text[i] <= 'Z')
+            text[i] = (char)(text[i] + 32);
+    }
+}
+
+
+static bool span_is(struct span a, const char *word)
+{
+    return a.len == strlen(word) && memcmp(a.data, word, a.len) == 0;
+}
+
+/* Cuts one `Name: value` line. */
+static bool split(const char *line, size_t len, struct span *name, struct span *value)
+{
+    const char *colon = memchr(line, ':', len);
+
+    if (!colon)
+        return false;
+    *name = (struct span){line, (size_t)(colon - line)};
+    const char *from = colon + 1;
+    const char *to = line + len;
+    while (from < to && (*from == ' ' || *from == '\t'))
+        from++;
+    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+        to--;
+    *value = (struct span){from, (size_t)(to - from)};
+    return true;
+}
+
+static void add_default(struct request_defaults *d, struct span name, struct span value)
+{
+    if (d->count == REQUEST_FIELDS_MAX)
+        return;
+    struct request_field *field = &d->fields[d->count++];
+    char *copy = malloc(2 * name.len + value.len + 1);
+    if (!copy) {
+        d->count--;
+        return;
+    }
+    memcpy(copy, name.data, name.len);
+    memcpy(copy + name.len, name.data, name.len);
+    lower(copy + name.len, name.len);
+    memcpy(copy + 2 * name.len, value.data, value.len);
+    field->name = (struct span){copy, name.len};
+    field->lower = (struct span){copy + name.len, name.len};
+    field->value = (struct span){copy + 2 * name.len, value.len};
+    field->secret = span_is(field->lower, "authorization") || span_is(field->lower, "cookie");
+}
+
+static bool has_default(const struct request_defaults *d, const char *lower_name)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        if (span_is(d->fields[i].lower, lower_name))
+            return true;
+    }
+    return false;
+}
+
+static void add_if_absent(struct request_defaults *d, const char *name, const char *lower_name, const char *value)
+{
+    if (!has_default(d, lower_name))
+        add_default(d, (struct span){name, strlen(name)}, (struct span){value, strlen(value)});
+}
+
+static bool read_data(struct request_defaults *d, const char *data, const char **reason_out)
+{
+    char chunk[65536];
+    ssize_t n;
+
+    if (*data != '@') {
+        buffer_append_str(&d->body, data);
+        return true;
+    }
+    int fd = open(data + 1, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, chunk, sizeof chunk)) > 0 && d->body.len < DATA_MAX)
+        buffer_append(&d->body, chunk, (size_t)n);
+    if (fd < 0 || n != 0) {
+        *reason_out = "the file of --data can't be read, or is above 64 MiB";
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+static void put_field(struct buffer *out, const struct request_field *field)
+{
+    buffer_append(out, field->name.data, field->name.len);
+    buffer_append(out, ": ", 2);
+    buffer_append(out, field->value.data, field->value.len);
+    buffer_append(out, "\r\n", 2);
+}
+
+bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out)
+{
+    struct span name;
+    struct span value;
+
+    d->has_body = *options->data != '\0';
+    if (d->has_body && !read_data(d, options->data, reason_out))
+        return false;
+    d->method = *options->method ? (struct span){options->method, strlen(options->method)}
+                : d->has_body    ? (struct span){"POST", 4}
+                                 : (struct span){"GET", 3};
+    for (size_t i = 0; i < options->header.count; i++) {
+        const char *line = options->header.items[i];
+        if (split(line, strlen(line), &name, &value))
+            add_default(d, name, value);
+    }
+    add_if_absent(d, "User-Agent", "user-agent", *options->user_agent ? options->user_agent : default_agent);
+    add_if_absent(d, "Accept", "accept", "*/*");
+    if (d->has_body)
+        add_if_absent(d, "Content-Type", "content-type", "application/x-www-form-urlencoded");
+    for (unsigned i = 0; i < d->count; i++) {
+        if (span_is(d->fields[i].lower, "host"))
+            continue;
+        put_field(&d->h1_tail, &d->fields[i]);
+        if (!d->fields[i].secret)
+            put_field(&d->h1_tail_crossed, &d->fields[i]);
+    }
+    return true;
+}
+
+void request_defaults_fini(struct request_defaults *d)
+{
+    for (unsigned i = 0; i < d->count; i++)
+        free((char *)(uintptr_t)d->fields[i].name.data);
+    buffer_fini(&d->body);
+    buffer_fini(&d->h1_tail);
+    buffer_fini(&d->h1_tail_crossed);
+    d->count = 0;
+}
+
+struct span request_method(const struct request_defaults *d, const struct fetch *f)
+{
+    return f->method.len ? f->method : d->method;
+}
+
+struct span request_body(const struct request_defaults *d, const struct fetch *f)
+{
+    if (f->body.data)
+        return f->body;
+    /* A line that names its own method asks for a request of its own; the option's body goes with the option's method. */
+    if ((f->m.flags & TASK_NO_BODY) || !d->has_body || f->method.len)
+        return (struct span){0};
+    return (struct span){d->body.data, d->body.len};
+}
+
+/* Cuts the next line off a task's own fields; false at the end. */
+static bool next_own(struct span *rest, struct request_field *field)
+{
+    const char *end = rest->len ? memchr(rest->data, '\r', rest->len) : NULL;
+
+    if (!end)
+        return false;
+    bool good = split(rest->data, (size_t)(end - rest->data), &field->name, &field->value);
+    size_t used = (size_t)(end - rest->data) + 2;
+    rest->data += used;
+    rest->len = rest->len > used ? rest->len - used : 0;
+    return good;
+}
+
+static bool name_equal(struct span a, struct span lower_name)
+{
+    if (a.len != lower_name.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        char c = a.data[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c + 32);
+        if (c != lower_name.data[i])
+            return false;
+    }
+    return true;
+}
+
+static bool own_has(struct span headers, struct span lower_name)
+{
+    struct request_field own;
+
+    while (next_own(&headers, &own)) {
+        if (name_equal(own.name, lower_name))
+            return true;
+    }
+    return false;
+}
+
+static bool is_secret(struct span name)
+{
+    return name_equal(name, (struct span){"authorization", 13}) || name_equal(name, (struct span){"cookie", 6});
+}
+
+static void put_own_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out)
+{
+    bool crossed = f->m.flags & TASK_CROSSED;
+    struct span rest = f->headers;
+    struct request_field own;
+
+    for (unsigned i = 0; i < d->count; i++) {
+        const struct request_field *field = &d->fields[i];
+        if (!span_is(field->lower, "host") && !(crossed && field->secret) && !own_has(f->headers, field->lower))
+            put_field(out, field);
+    }
+    while (next_own(&rest, &own)) {
+        if (!(crossed && is_secret(own.name)))
+            put_field(out, &own);
+    }
+}
+
+/* The authority as it stands in the URL: host, and the port unless it is the scheme's own. */
+static struct span authority(const struct fetch *f)
+{
+    return (struct span){f->url.text + f->url.host_offset, (size_t)(f->url.path_offset - f->url.host_offset)};
+}
+
+static struct span own_host(const struct request_defaults *d, const struct fetch *f)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        if (span_is(d->fields[i].lower, "host"))
+            return d->fields[i].value;
+    }
+    return authority(f);
+}
+
+static void put_span(struct buffer *out, struct span s)
+{
+    buffer_append(out, s.data, s.len);
+}
+
+void request_put_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out)
+{
+    struct span method = request_method(d, f);
+    struct span body = request_body(d, f);
+
+    put_span(out, method);
+    buffer_append_char(out, ' ');
+    buffer_append(out, f->url.text + f->url.path_offset, f->url.len - f->url.path_offset);
+    buffer_append(out, " HTTP/1.1\r\nHost: ", 17);
+    put_span(out, own_host(d, f));
+    buffer_append(out, "\r\n", 2);
+    if (f->headers.len)
+        put_own_h1(d, f, out);
+    else if (f->m.flags & TASK_CROSSED)
+        buffer_append(out, d->h1_tail_crossed.data, d->h1_tail_crossed.len);
+    else
+        buffer_append(out, d->h1_tail.data, d->h1_tail.len);
+    /* Methods that mean a body say so even when it is empty (RFC 9110 8.6). */
+    if (body.data || span_is(method, "POST") || span_is(method, "PUT") || span_is(method, "PATCH"))
+        buffer_printf(out, "Content-Length: %zu\r\n", body.len);
+    buffer_append(out, "\r\n", 2);
+    put_span(out, body);
+}
+
+static nghttp2_nv nv(struct span name, struct span value)
+{
+    return (nghttp2_nv){
+        .name = (uint8_t *)(uintptr_t)name.data,
+        .namelen = name.len,
+        .value = (uint8_t *)(uintptr_t)value.data,
+        .valuelen = value.len,
+        .flags = NGHTTP2_NV_FLAG_NONE,
+    };
+}
+
+#define literal(text) ((struct span){(text), sizeof(text) - 1})
+
+static size_t fill_own_h2(const struct fetch *f, struct buffer *scratch, nghttp2_nv *out, size_t max)
+{
+    struct span rest = f->headers;
+    struct request_field own;
+    size_t n = 0;
+
+    /* Room for all names beforehand: the spans point into the buffer. */
+    buffer_clear(scratch);
+    buffer_reserve(scratch, f->headers.len);
+    while (n < max && next_own(&rest, &own)) {
+        if ((f->m.flags & TASK_CROSSED) && is_secret(own.name))
+            continue;
+        char *name = scratch->data + scratch->len;
+        buffer_append(scratch, own.name.data, own.name.len);
+        lower(name, own.name.len);
+        out[n++] = nv((struct span){name, own.name.len}, own.value);
+    }
+    return n;
+}
+
+size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, struct buffer *scratch,
+                       nghttp2_nv *out)
+{
+    bool crossed = f->m.flags & TASK_CROSSED;
+    struct span path = {f->url.text + f->url.path_offset, f->url.len - f->url.path_offset};
+    size_t n = 0;
+
+    out[n++] = nv(literal(":method"), request_method(d, f));
+    out[n++] = nv(literal(":scheme"), f->url.scheme == URL_HTTPS ? literal("https") : literal("http"));
+    out[n++] = nv(literal(":authority"), own_host(d, f));
+    out[n++] = nv(literal(":path"), path);
+    for (unsigned i = 0; i < d->count; i++) {
+        const struct request_field *field = &d->fields[i];
+        if (!span_is(field->lower, "host") && !(crossed && field->secret) &&
+            !(f->headers.len && own_has(f->headers, field->lower)))
+            out[n++] = nv(field->lower, field->value);
+    }
+    struct span body = request_body(d, f);
+    if (body.data) {
+        static char length[24];
+        int len = snprintf(length, sizeof length, "%zu", body.len);
+        out[n++] = nv(literal("content-length"), (struct span){length, (size_t)len});
+    }
+    if (f->headers.len)
+        n += fill_own_h2(f, scratch, out + n, REQUEST_FIELDS_MAX + 6 - n);
+    return n;
+}

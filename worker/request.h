@@ -1,0 +1,44 @@
+#pragma once
+/* What is sent: the header fields of a request from options, task and defaults, own ones winning, for HTTP/1.1 and HTTP/2. */
+
+#include <nghttp2/nghttp2.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/buffer.h"
+#include "common/options.h"
+#include "common/record.h"
+
+struct fetch;
+
+#define REQUEST_FIELDS_MAX 128
+
+struct request_field {
+    struct span name, lower, value; /* name as written, and in lower case */
+    bool secret;                    /* Authorization, Cookie: not to another origin */
+};
+
+/* Made once from the options. Each field's text is one allocation of its own, from name.data on. */
+struct request_defaults {
+    struct request_field fields[REQUEST_FIELDS_MAX];
+    unsigned count;
+    struct span method; /* without data: GET */
+    struct buffer body; /* the option `data`, read from its file when it starts with @ */
+    bool has_body;
+    struct buffer h1_tail, h1_tail_crossed; /* all default fields in HTTP/1.1 form, ready; without secrets */
+};
+
+/* False: *reason_out says what is wrong (a file that can't be read). */
+bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out);
+void request_defaults_fini(struct request_defaults *d);
+
+/* Method and body in force for a fetch. */
+struct span request_method(const struct request_defaults *d, const struct fetch *f);
+struct span request_body(const struct request_defaults *d, const struct fetch *f);
+
+/* Appends the whole request, body included (RFC 9112 3). */
+void request_put_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out);
+/* Fills header fields for HTTP/2 (RFC 9113 8.3.1), at most REQUEST_FIELDS_MAX + 6; returns their number. Values borrow from
+ * defaults, fetch and `scratch`. */
+size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, struct buffer *scratch,
+                       nghttp2_nv *fields_out);

@@ -1,0 +1,232 @@
+/* The TLS context, the BIO between libssl and our buffers, and the handshake. */
+#include "worker/tls.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "worker/conn.h"
+#include "worker/pool.h"
+
+static int conn_index; /* where an SSL keeps its conn */
+
+static int bio_read(BIO *bio, char *out, size_t size, size_t *len_out)
+{
+    struct conn *conn = BIO_get_data(bio);
+
+    BIO_clear_retry_flags(bio);
+    if (conn->net_len == 0) {
+        *len_out = 0;
+        if (!conn->net_eof)
+            BIO_set_retry_read(bio);
+        return 0;
+    }
+    size_t n = conn->net_len < size ? conn->net_len : size;
+    memcpy(out, conn->net, n);
+    conn->net += n;
+    conn->net_len -= n;
+    *len_out = n;
+    return 1;
+}
+
+static int bio_write(BIO *bio, const char *data, size_t len, size_t *len_out)
+{
+    conn_send_raw(BIO_get_data(bio), data, len);
+    *len_out = len;
+    return 1;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+    struct conn *conn = BIO_get_data(bio);
+
+    (void)number;
+    (void)pointer;
+    if (command == BIO_CTRL_EOF)
+        return conn->net_eof && conn->net_len == 0;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *bio_method(void)
+{
+    static BIO_METHOD *method;
+
+    if (!method) {
+        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "conn");
+        if (!method || !BIO_meth_set_read_ex(method, bio_read) || !BIO_meth_set_write_ex(method, bio_write) ||
+            !BIO_meth_set_ctrl(method, bio_ctrl))
+            die("out of memory: libssl has no room for a BIO method");
+    }
+    return method;
+}
+
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct conn *conn = SSL_get_ex_data(ssl, conn_index);
+
+    pool_keep_session(conn->host, session);
+    return 1;
+}
+
+SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    if (!ctx) {
+        *reason_out = "libssl could not make a context";
+        return NULL;
+    }
+    conn_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+    SSL_CTX_set_verify(ctx, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    bool trusted = *options->cacert ? SSL_CTX_load_verify_file(ctx, options->cacert) == 1
+                                    : options->insecure || SSL_CTX_set_default_verify_paths(ctx) == 1;
+    if (!trusted) {
+        *reason_out = "the file of --cacert can't be read as PEM certificates";
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    static const unsigned char both[] = "\x02h2\x08http/1.1";
+    static const unsigned char only_h1[] = "\x08http/1.1";
+    static const unsigned char only_h2[] = "\x02h2";
+    const unsigned char *alpn = strcmp(options->http_version, "1.1") == 0 ? only_h1
+                                : strcmp(options->http_version, "2") == 0 ? only_h2
+                                                                          : both;
+    SSL_CTX_set_alpn_protos(ctx, alpn, (unsigned)strlen((const char *)alpn));
+    return ctx;
+}
+
+enum outcome tls_start(struct conn *conn)
+{
+    struct worker *w = conn->worker;
+    struct pool_host *host = conn->host;
+    SSL *ssl = SSL_new(w->tls);
+    BIO *bio = ssl ? BIO_new(bio_method()) : NULL;
+
+    if (!bio) {
+        SSL_free(ssl);
+        return OUTCOME_RESOURCE_EXHAUSTED;
+    }
+    BIO_set_data(bio, conn);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    SSL_set_connect_state(ssl);
+    SSL_set_ex_data(ssl, conn_index, conn);
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    if (host->is_ip) {
+        X509_VERIFY_PARAM_set1_ip_asc(param, host->verify_name);
+    } else {
+        X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        X509_VERIFY_PARAM_set1_host(param, host->verify_name, 0);
+        SSL_set_tlsext_host_name(ssl, host->verify_name);
+    }
+    if (host->session)
+        SSL_set_session(ssl, host->session);
+    conn->ssl = ssl;
+    return OUTCOME_OK;
+}
+
+static enum outcome describe_failure(struct conn *conn)
+{
+    long verified = SSL_get_verify_result(conn->ssl);
+    unsigned long error = ERR_peek_last_error();
+
+    if (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        snprintf(conn->detail, sizeof conn->detail, "%s", X509_verify_cert_error_string(verified));
+        ERR_clear_error();
+        return OUTCOME_CERT_INVALID;
+    }
+    const char *reason = ERR_reason_error_string(error);
+    snprintf(conn->detail, sizeof conn->detail, "%s", reason ? reason : "the TLS library gives no reason");
+    ERR_clear_error();
+    return OUTCOME_TLS_ERROR;
+}
+
+static void note_parameters(struct conn *conn)
+{
+    conn->tls_version = SSL_version(conn->ssl) == TLS1_3_VERSION ? "TLS1.3" : "TLS1.2";
+    conn->tls_cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(conn->ssl));
+    if (!conn->tls_cipher)
+        conn->tls_cipher = "unknown";
+    conn->tls_resumed = SSL_session_reused(conn->ssl) != 0;
+}
+
+enum outcome tls_handshake(struct conn *conn)
+{
+    ERR_clear_error();
+    int n = SSL_do_handshake(conn->ssl);
+
+    if (n == 1) {
+        note_parameters(conn);
+        return OUTCOME_OK;
+    }
+    int error = SSL_get_error(conn->ssl, n);
+    if (error == SSL_ERROR_WANT_READ && !conn->net_eof)
+        return OUTCOME_AGAIN;
+    if (conn->net_eof && conn->net_len == 0 &&
+        (error != SSL_ERROR_SSL || ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
+        ERR_clear_error();
+        snprintf(conn->detail, sizeof conn->detail, "in the TLS handshake");
+        return OUTCOME_CONNECTION_CLOSED;
+    }
+    return describe_failure(conn);
+}
+
+bool tls_chose_h2(const struct conn *conn)
+{
+    const unsigned char *name;
+    unsigned len;
+
+    SSL_get0_alpn_selected(conn->ssl, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+enum outcome tls_read(struct conn *conn, char *out, size_t size, size_t *len_out)
+{
+    ERR_clear_error();
+    if (SSL_read_ex(conn->ssl, out, size, len_out) == 1)
+        return OUTCOME_OK;
+    int error = SSL_get_error(conn->ssl, 0);
+    if (error == SSL_ERROR_WANT_READ)
+        return conn->net_eof ? OUTCOME_CONNECTION_BROKEN : OUTCOME_AGAIN;
+    if (error == SSL_ERROR_ZERO_RETURN)
+        return OUTCOME_CONNECTION_CLOSED;
+    if (conn->net_eof && conn->net_len == 0) {
+        ERR_clear_error();
+        return OUTCOME_CONNECTION_BROKEN;
+    }
+    describe_failure(conn);
+    return OUTCOME_TLS_ERROR;
+}
+
+enum outcome tls_write(struct conn *conn, const void *data, size_t len)
+{
+    const char *at = data;
+
+    while (len > 0) {
+        size_t n = 0;
+        ERR_clear_error();
+        if (SSL_write_ex(conn->ssl, at, len, &n) != 1) {
+            describe_failure(conn);
+            return OUTCOME_TLS_ERROR;
+        }
+        at += n;
+        len -= n;
+    }
+    return OUTCOME_OK;
+}
+
+void tls_close(struct conn *conn)
+{
+    ERR_clear_error();
+    if (SSL_is_init_finished(conn->ssl))
+        SSL_shutdown(conn->ssl);
+    ERR_clear_error();
+}

@@ -1,0 +1,29 @@
+#pragma once
+/* TLS on connections of our own sockets: bytes go in from the worker's read buffer and out through conn_send_raw(), so that one
+ * read serves many records and no BIO of libssl owns a descriptor. */
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "common/options.h"
+#include "common/outcome.h"
+
+struct conn;
+
+/* The context of all connections. NULL: *reason_out says what is wrong (a CA file that can't be read). */
+SSL_CTX *tls_context_new(const struct options *options, const char **reason_out);
+/* Prepares TLS on a connected socket: SNI (RFC 6066), ALPN (RFC 7301), the name to verify, a session to resume. */
+must_check enum outcome tls_start(struct conn *conn);
+/* Goes on with the handshake: OUTCOME_OK when done, OUTCOME_AGAIN, OUTCOME_CERT_INVALID, OUTCOME_TLS_ERROR,
+ * OUTCOME_CONNECTION_CLOSED; on failure conn->detail is filled. */
+must_check enum outcome tls_handshake(struct conn *conn);
+/* Whether the server chose HTTP/2. */
+bool tls_chose_h2(const struct conn *conn);
+/* Decrypts up to `size` bytes of what was read: OUTCOME_OK with *len_out > 0; OUTCOME_AGAIN: no more for now;
+ * OUTCOME_CONNECTION_CLOSED: close_notify came; OUTCOME_CONNECTION_BROKEN: the end without close_notify;
+ * OUTCOME_TLS_ERROR with conn->detail. */
+must_check enum outcome tls_read(struct conn *conn, char *out, size_t size, size_t *len_out);
+must_check enum outcome tls_write(struct conn *conn, const void *data, size_t len);
+/* Sends close_notify; waits for nothing. */
+void tls_close(struct conn *conn);
