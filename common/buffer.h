@@ -25,9 +25,10 @@ static inline void buffer_reserve(struct buffer *b, size_t more)
         buffer_grow(b, more);
 }
 
+/* Appends bytes; NULL is none. */
 static inline void buffer_append(struct buffer *b, const void *data, size_t len)
 {
-    if (len == 0)
+    if (!data || len == 0)
         return;
     buffer_reserve(b, len);
     memcpy(b->data + b->len, data, len);

@@ -1,7 +1,7 @@
 #pragma once
-/* Writing JSON (RFC 8259) onto a buffer. Keys are C literals of plain ASCII; commas are put by the writer. Bytes that are
- * not valid UTF-8 come out as the four characters \xHH (the backslash escaped as JSON asks), so that every reader accepts
- * every record. Reading of JSON input lines: common/input.h. */
+/* Writing JSON (RFC 8259) onto a buffer. Keys are C literals of plain ASCII; commas are put by the writer. Bytes that
+ * are not valid UTF-8 come out as the four characters \xHH (the backslash escaped as JSON asks), so that every reader
+ * accepts every record. Reading of JSON input lines: common/input.h. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,7 +30,9 @@ static inline void json_close(struct buffer *b)
 static inline void json_put_key(struct buffer *b, const char *key, size_t key_len)
 {
     buffer_reserve(b, key_len + 4);
-    char last = b->len ? b->data[b->len - 1] : '{';
+    char last = '{';
+    if (b->len)
+        last = b->data[b->len - 1];
     if (last != '{' && last != '[')
         b->data[b->len++] = ',';
     b->data[b->len++] = '"';
@@ -41,23 +43,23 @@ static inline void json_put_key(struct buffer *b, const char *key, size_t key_le
 }
 
 #define json_key(b, literal) json_put_key((b), "" literal, sizeof(literal) - 1)
-#define json_member_string(b, literal, text, text_len)                                                                 \
-    do {                                                                                                               \
-        json_key(b, literal);                                                                                          \
-        json_put_string((b), (text), (text_len));                                                                      \
+#define json_member_string(b, literal, text, text_len) \
+    do {                                               \
+        json_key(b, literal);                          \
+        json_put_string((b), (text), (text_len));      \
     } while (0)
-#define json_member_int(b, literal, value)                                                                             \
-    do {                                                                                                               \
-        json_key(b, literal);                                                                                          \
-        json_put_int((b), (value));                                                                                    \
+#define json_member_int(b, literal, value) \
+    do {                                   \
+        json_key(b, literal);              \
+        json_put_int((b), (value));        \
     } while (0)
-#define json_member_uint(b, literal, value)                                                                            \
-    do {                                                                                                               \
-        json_key(b, literal);                                                                                          \
-        json_put_uint((b), (value));                                                                                   \
+#define json_member_uint(b, literal, value) \
+    do {                                    \
+        json_key(b, literal);               \
+        json_put_uint((b), (value));        \
     } while (0)
-#define json_member_bool(b, literal, value)                                                                            \
-    do {                                                                                                               \
-        json_key(b, literal);                                                                                          \
-        buffer_append_str((b), (value) ? "true" : "false");                                                            \
+#define json_member_bool(b, literal, value)                 \
+    do {                                                    \
+        json_key(b, literal);                               \
+        buffer_append_str((b), (value) ? "true" : "false"); \
     } while (0)

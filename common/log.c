@@ -1,4 +1,5 @@
-/* Lines on stderr: each is put together first and written with one call, so that processes never interleave within one. */
+/* Lines on stderr: each is put together first and written with one call, so that processes never interleave within one.
+ */
 #include "common/log.h"
 
 #include <stdarg.h>

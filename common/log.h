@@ -6,7 +6,14 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Exit codes of RECORD.md that the whole house uses. */
-enum exit_code { EXIT_OK = 0, EXIT_INTERNAL = 1, EXIT_USAGE = 2, EXIT_OUTPUT = 3, EXIT_SOME_FAILED = 8, EXIT_STOPPED = 75 };
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_INTERNAL = 1,
+    EXIT_USAGE = 2,
+    EXIT_OUTPUT = 3,
+    EXIT_SOME_FAILED = 8,
+    EXIT_STOPPED = 75
+};
 
 /* Sets what is shown (default LOG_WARN) and the process's name in front of each line ("hotfleet", "worker-3"). The name
  * is copied. */

@@ -1,7 +1,7 @@
 #pragma once
 /* The options of a run: one struct, filled in layers from the table common/options.def (A14): defaults <
- * /etc/hotfleet/config.toml < $XDG_CONFIG_HOME/hotfleet/config.toml < ./config.toml < --config FILE < environment < flags.
- * The struct owns its strings; options_fini() frees them. */
+ * /etc/hotfleet/config.toml < $XDG_CONFIG_HOME/hotfleet/config.toml < ./config.toml < --config FILE < environment <
+ * flags. The struct owns its strings; options_fini() frees them. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,7 +40,7 @@ struct option_row {
     enum option_type type;
     const char *category;
     const char *fallback;
-    int64_t min, max;
+    int64_t min, max;    /* of the number (ms, bytes); of a STRING's and a LIST item's length */
     const char *choices; /* "a|b|c" for CHOICE, else NULL */
     const char *flag;    /* other flags, separated by spaces */
     const char *help;
@@ -58,18 +58,20 @@ struct options_error {
 void options_init(struct options *o);
 void options_fini(struct options *o);
 /* Sets one option from text as a user writes it ("30s", "250ms", "30" = seconds; "64K", "10M"; "true"/"false"). A LIST
- * is replaced by the first value of a new origin and appended to by further ones of the same. False: error_out says why
- * (value, range, option), without a place; the callers below add it. */
+ * gets the lines of the value, is replaced by the first value of a new origin (emptied by an empty one) and appended to
+ * by further ones of the same. False: error_out says why (value, range, option), without a place; the callers below add
+ * it. */
 bool options_set(struct options *o, const char *name, const char *value, const char *origin,
                  struct options_error *error_out);
 /* Reads one TOML file. A missing file is an error only if `must_exist`. */
 bool options_read_file(struct options *o, const char *path, bool must_exist, struct options_error *error_out);
-/* Reads HOTFLEET_* (every option: HOTFLEET_POOL_MAX_CONNECTIONS) and the aliases MAX_CONNECTIONS, CONN_TIMEOUT. An unknown
- * variable that starts with HOTFLEET_ is an error. */
+/* Reads HOTFLEET_* (every option: HOTFLEET_POOL_MAX_CONNECTIONS) and the aliases MAX_CONNECTIONS, CONN_TIMEOUT. An
+ * unknown variable that starts with HOTFLEET_ is an error. */
 bool options_read_environment(struct options *o, char **environ_in, struct options_error *error_out);
-/* Reads flags: --name VALUE, --name=VALUE, --bool, --no-bool, short flags joined or not (-w4, -w 4, -sk), `--` ends them.
- * argv[0] is skipped; what is no flag goes to *rest_out (borrowed pointers into argv, the array owned by the caller).
- * Also knows --config FILE (first found by options_load), -h/--help, -V/--version. An unknown flag names the nearest. */
+/* Reads flags: --name VALUE, --name=VALUE, --bool, --no-bool, short flags joined or not (-w4, -w 4, -sk), `--` ends
+ * them. argv[0] is skipped; what is no flag goes to *rest_out (borrowed pointers into argv, the array owned by the
+ * caller). Also knows --config FILE (first found by options_load), -h/--help, -V/--version. An unknown flag names the
+ * nearest. */
 bool options_read_flags(struct options *o, int argc, char **argv, char ***rest_out, size_t *rest_count_out,
                         struct options_error *error_out);
 /* All layers in order, then the checks across options (-4 with -6 is an error; max_hosts above max_connections …). */
@@ -84,6 +86,7 @@ void options_print_toml(const struct options *o, bool origins, struct buffer *ou
 void options_print_help(struct buffer *out);
 void options_print_markdown(struct buffer *out);
 
-/* Hand-over to workers: `name=value` lines, values escaped as needed; and back. Ends with a NUL in neither direction. */
+/* Hand-over to workers: `name=value` lines, values escaped as needed; and back. Ends with a NUL in neither direction.
+ */
 void options_serialize(const struct options *o, struct buffer *out);
 bool options_deserialize(struct options *o, const char *text, size_t len, struct options_error *error_out);

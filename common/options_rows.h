@@ -1,6 +1,6 @@
 #pragma once
-/* What the files common/options*.c and `hotfleet config` share: looking up rows, storing values, wording errors. Everybody
- * else uses common/options.h. */
+/* What the files common/options*.c and `hotfleet config` share: looking up rows, storing values, wording errors.
+ * Everybody else uses common/options.h. */
 
 #include <stdbool.h>
 #include <stddef.h>

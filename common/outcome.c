@@ -1,7 +1,8 @@
 /* The rows of the outcome table. */
 #include "common/outcome.h"
 
-#define OUTCOME_ROW(id, name, retry, tries, window, blame, text) [OUTCOME_##id] = {name, text, retry, tries, window, blame},
+#define OUTCOME_ROW(id, name, retry, tries, window, blame, text) \
+    [OUTCOME_##id] = {name, text, retry, tries, window, blame},
 static const struct outcome_row rows[OUTCOME_COUNT] = {OUTCOME_TABLE(OUTCOME_ROW)};
 #undef OUTCOME_ROW
 

@@ -16,7 +16,16 @@ enum retry {
 };
 
 /* Who is counted as the cause. */
-enum blame { BLAME_NONE, BLAME_INPUT, BLAME_DNS, BLAME_ADDRESS, BLAME_CONNECTION, BLAME_SERVER, BLAME_POLICY, BLAME_SELF };
+enum blame {
+    BLAME_NONE,
+    BLAME_INPUT,
+    BLAME_DNS,
+    BLAME_ADDRESS,
+    BLAME_CONNECTION,
+    BLAME_SERVER,
+    BLAME_POLICY,
+    BLAME_SELF
+};
 
 /* X(id, name, retry, tries_max, window_ms, blame, sentence)
  * tries_max: attempts in all that this outcome may use up; window_ms: no further attempt starts later than this after

@@ -6,10 +6,10 @@
 #include "common/clock.h"
 #include "common/json.h"
 
-#define member_span(b, literal, span)                                                                                  \
-    do {                                                                                                               \
-        if ((span).data)                                                                                               \
-            json_member_string((b), literal, (span).data, (span).len);                                                 \
+#define member_span(b, literal, span)                                  \
+    do {                                                               \
+        if ((span).data)                                               \
+            json_member_string((b), literal, (span).data, (span).len); \
     } while (0)
 #define member_text(b, literal, text) json_member_string((b), literal, (text), strlen(text))
 

@@ -1,6 +1,6 @@
 #pragma once
-/* Deadlines of one process: a binary heap whose members are embedded in their owners. Made for deadlines that are moved far
- * more often than they are reached: moving one later, or stopping it, is a single store; the heap is put right only
+/* Deadlines of one process: a binary heap whose members are embedded in their owners. Made for deadlines that are moved
+ * far more often than they are reached: moving one later, or stopping it, is a single store; the heap is put right only
  * when the old moment comes. No allocation but the heap's array. */
 
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 #pragma once
 /* A reader of the part of TOML 1.0 that configuration needs: comments, bare and quoted and dotted keys, [tables], basic
- * and literal strings (single-line and multi-line), integers (decimal, hex, octal, binary, underscores), floats, booleans,
- * arrays (over several lines, trailing comma) of those. Dates, inline tables and arrays of tables are refused by name.
- * Pure: it calls back for each value, keeps nothing, never exits. */
+ * and literal strings (single-line and multi-line), integers (decimal, hex, octal, binary, underscores), floats,
+ * booleans, arrays (over several lines, trailing comma) of those. Dates, inline tables and arrays of tables are refused
+ * by name. Pure: it calls back for each value, keeps nothing, never exits. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +23,8 @@ struct toml_value {
 };
 
 /* Called per `key = value`: `table` is the dotted table name ("" at the top; quoted parts stand in it without their
- * quotes), `key` the key in it, both NUL-terminated; line and column are the key's, columns count bytes. Returns NULL to go on, else a message that becomes the error at that value. */
+ * quotes), `key` the key in it, both NUL-terminated; line and column are the key's, columns count bytes. Returns NULL
+ * to go on, else a message that becomes the error at that value. */
 typedef const char *(*toml_on_value)(void *user, const char *table, const char *key, unsigned line, unsigned column,
                                      const struct toml_value *value);
 

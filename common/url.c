@@ -199,9 +199,9 @@ static void read_path(struct parser *p)
         more = at_slash(p);
         if (more)
             p->at++;
-        char first = out->len > start + 1 ? out->data[start + 1] : 0;
-        if (first == '.' || first == '%') {
-            unsigned dots = count_dots(out->data + start + 1, out->len - start - 1);
+        const char *segment = out->data + start + 1;
+        if (out->len > start + 1 && (*segment == '.' || *segment == '%')) {
+            unsigned dots = count_dots(segment, out->len - start - 1);
             if (dots)
                 drop_segment(p, start, dots);
             if (dots && !more)

@@ -9,7 +9,7 @@
 #include "common/url.h"
 
 #define LABEL_MAX      63
-#define HOST_BYTES_MAX (4 * URL_HOST_MAX) /* of a name in UTF-8, before it is mapped */
+#define HOST_BYTES_MAX ((size_t)4 * URL_HOST_MAX) /* of a name in UTF-8, before it is mapped */
 
 /* What may stand in a name (the complement of the forbidden domain code points): the value's bit 0x20 makes it lower
  * case, 0 is refused. "%" is refused here and decoded on the slow way. */
@@ -142,29 +142,16 @@ static const char *append_mapped(struct mapped *m, const char *text, size_t len)
     return NULL;
 }
 
-/* Maps a label that is valid in UTS 46 but not in IDNA2008, which libidn2 asks for as well unless told to work
- * transitionally: symbols, of which emoji are in use. Without one of the four deviations that maps the same. A dot in
- * the result comes of a character like U+2026, and then the labels around it would go unchecked. */
-static int map_symbols(const char *label, char **mapped_out)
-{
-    if (has_deviation(label))
-        return IDN2_DISALLOWED;
-    int rc = idn2_lookup_u8((const uint8_t *)label, (uint8_t **)mapped_out, IDN2_NFC_INPUT | IDN2_TRANSITIONAL);
-    if (rc == IDN2_OK && strchr(*mapped_out, '.')) {
-        idn2_free(*mapped_out);
-        return IDN2_DISALLOWED;
-    }
-    return rc;
-}
-
 /* Maps a NUL-terminated label that is not plain ASCII. */
-static const char *map_idn_label(const char *label, struct mapped *m)
+static const char *map_label(const char *label, struct mapped *m)
 {
     char *mapped = NULL;
     int rc = idn2_lookup_u8((const uint8_t *)label, (uint8_t **)&mapped, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
 
-    if (rc == IDN2_DISALLOWED)
-        rc = map_symbols(label, &mapped);
+    /* Symbols (emoji) are valid in UTS 46 but not in IDNA2008, which libidn2 asks for as well unless told to work
+     * transitionally; for a label without one of the four deviations that maps the same. */
+    if (rc == IDN2_DISALLOWED && !has_deviation(label))
+        rc = idn2_lookup_u8((const uint8_t *)label, (uint8_t **)&mapped, IDN2_NFC_INPUT | IDN2_TRANSITIONAL);
     if (rc != IDN2_OK)
         return idn_reason(rc);
     const char *reason = append_mapped(m, mapped, strlen(mapped));
@@ -190,7 +177,7 @@ static const char *map_name(const char *host, size_t host_len, struct mapped *m)
         size_t label_len = (size_t)((dot ? dot : name + len) - label);
         label[label_len] = '\0';
         if (!is_ascii(label, label_len) || is_alabel(label, label_len))
-            reason = map_idn_label(label, m);
+            reason = map_label(label, m);
         else
             reason = append_mapped(m, label, label_len);
         if (dot && !reason)
@@ -213,7 +200,8 @@ static const char *write_mapped(const char *host, size_t host_len, struct buffer
     return write_plain(m.text, m.len, out) == m.len ? NULL : "the host has a forbidden character";
 }
 
-/* The lengths that DNS asks for (RFC 1035 2.3.4); *alabel_out: a label begins with "xn--". */
+/* The lengths that DNS asks for (RFC 1035 2.3.4), of a name that is not empty; *alabel_out: a label begins with "xn--".
+ */
 static const char *check_labels(const char *name, size_t len, bool *alabel_out)
 {
     size_t start = 0;
@@ -222,7 +210,7 @@ static const char *check_labels(const char *name, size_t len, bool *alabel_out)
     for (size_t i = 0; i <= len; i++) {
         if (i < len && name[i] != '.')
             continue;
-        if (i == start && (i < len || start <= 1))
+        if (i == start && i < len)
             return "the host has an empty label";
         if (i - start > LABEL_MAX)
             return "a label of the host is longer than 63 bytes";

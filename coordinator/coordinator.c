@@ -137,7 +137,8 @@ static void look(void *user, struct progress_view *view)
 
 static uint32_t ring_capacity(const struct options *o)
 {
-    /* A task holds a line, two URLs and what a JSON line asks for: eight times the longest line holds two of the largest. */
+    /* A task holds a line, two URLs and what a JSON line asks for: eight times the longest line holds two of the
+     * largest. */
     uint32_t capacity = 1u << 20;
 
     while (capacity < 16 * o->max_line)
@@ -162,7 +163,8 @@ static bool open_region(struct coordinator *c)
     enum outcome outcome = region_create(&c->region, &sizes, &text);
     buffer_fini(&text);
     if (outcome != OUTCOME_OK) {
-        log_event(LOG_ERROR, "no-shared-memory", "error=\"%s\" hint=\"lower --workers or --max-hosts\"", strerror(errno));
+        log_event(LOG_ERROR, "no-shared-memory", "error=\"%s\" hint=\"lower --workers or --max-hosts\"",
+                  strerror(errno));
         return false;
     }
     c->shared = c->region.header;
@@ -181,7 +183,8 @@ static bool open_input_output(struct coordinator *c)
     }
     const char *path = strcmp(o->output, "-") == 0 ? "" : o->output;
     if (records_open(&c->records, c->base, path, on_writable, c) != OUTCOME_OK) {
-        log_event(LOG_ERROR, "no-output", "file=\"%s\" error=\"%s\"", *path ? path : "standard output", strerror(errno));
+        log_event(LOG_ERROR, "no-output", "file=\"%s\" error=\"%s\"", *path ? path : "standard output",
+                  strerror(errno));
         return false;
     }
     return true;
@@ -254,8 +257,8 @@ static void flush(struct coordinator *c)
     c->last_flush_us = clock_us();
     if (records_flush(c->records) == OUTCOME_SYSTEM && !c->output_gone) {
         c->output_gone = true;
-        log_event(LOG_ERROR, "output-failed", "error=\"%s\"; the run ends, lines without a whole record were not written",
-                  strerror(errno));
+        log_event(LOG_ERROR, "output-failed",
+                  "error=\"%s\"; the run ends, lines without a whole record were not written", strerror(errno));
     }
     STATS_SET(c->page, bytes_written, records_bytes_written(c->records));
 }

@@ -4,6 +4,6 @@
 
 #include "common/options.h"
 
-/* Runs a fleet to its end and returns the process's exit code (RECORD: 0, 1, 2, 3, 8, 75, 130, 143). `options` is borrowed.
- * Messages go to stderr. */
+/* Runs a fleet to its end and returns the process's exit code (RECORD: 0, 1, 2, 3, 8, 75, 130, 143). `options` is
+ * borrowed. Messages go to stderr. */
 int coordinator_run(const struct options *options);

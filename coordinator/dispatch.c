@@ -7,9 +7,9 @@
 #include "common/log.h"
 #include "shm/task.h"
 
-#define QUANTUM    32   /* tasks a host may give in one turn of the line */
-#define AHEAD_MAX  1024 /* tasks given ahead of a host's connections */
-#define NO_WORKER  UINT32_MAX
+#define QUANTUM   32   /* tasks a host may give in one turn of the line */
+#define AHEAD_MAX 1024 /* tasks given ahead of a host's connections */
+#define NO_WORKER UINT32_MAX
 
 struct dispatch {
     struct fleet *fleet;
@@ -112,7 +112,8 @@ static void set_wanted(struct dispatch *d, struct host *host, uint32_t wanted)
     host->wanted = wanted;
 }
 
-/* The worker with the most free room on its connections to the host; one without any only while one more may be opened. */
+/* The worker with the most free room on its connections to the host; one without any only while one more may be opened.
+ */
 static uint32_t choose(const struct dispatch *d, const struct host *host, const struct prospect *p)
 {
     uint32_t best = NO_WORKER;

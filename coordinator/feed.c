@@ -37,8 +37,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     f->waiting = false;
 }
 
-struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on_line on_line, feed_wants_more wants_more,
-                       void *user)
+struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on_line on_line,
+                       feed_wants_more wants_more, void *user)
 {
     struct feed *f = calloc(1, sizeof *f);
     struct stat st;

@@ -1,6 +1,7 @@
 #pragma once
-/* The feed: reads the input, cuts it into lines and numbers them. Works with pipes, terminals, sockets and files; starts
- * with the first line. It reads only while it is asked to (feed_turn) and never holds more than one chunk and one line. */
+/* The feed: reads the input, cuts it into lines and numbers them. Works with pipes, terminals, sockets and files;
+ * starts with the first line. It reads only while it is asked to (feed_turn) and never holds more than one chunk and
+ * one line. */
 
 #include <event2/event.h>
 #include <stdbool.h>
@@ -22,8 +23,8 @@ typedef void (*feed_on_line)(void *user, const struct feed_line *line);
 typedef bool (*feed_wants_more)(void *user);
 
 /* `fd` stays the caller's. on_ready is called from the loop when bytes may be read after a turn that found none. */
-struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on_line on_line, feed_wants_more wants_more,
-                       void *user);
+struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on_line on_line,
+                       feed_wants_more wants_more, void *user);
 void feed_close(struct feed *f);
 /* Reads and hands out lines as long as they are wanted, at most about one chunk. True when it could go on at once. */
 bool feed_turn(struct feed *f);

@@ -89,7 +89,7 @@ static void bury(struct fleet *f, unsigned worker, int status)
     w->pid = 0;
     w->condemned = false;
     w->deaths_in_row++;
-    uint64_t delay = RESTART_MIN_US << (w->deaths_in_row < 9 ? w->deaths_in_row - 1 : 8);
+    uint64_t delay = (uint64_t)RESTART_MIN_US << (w->deaths_in_row < 9 ? w->deaths_in_row - 1 : 8);
     w->start_at_us = clock_us() + (delay < RESTART_MAX_US ? delay : RESTART_MAX_US);
     atomic_store(&shared->pid, 0);
     iptable_reclaim(&f->region->table, worker);
@@ -224,8 +224,8 @@ void fleet_close(struct fleet *f, unsigned grace_ms)
     bool killed = false;
     event_free(f->child);
     event_free(f->wake);
-    /* Not by a signal: TERM and INT reach workers from outside too, when a whole group is signalled, and mean nothing to
-     * them. */
+    /* Not by a signal: TERM and INT reach workers from outside too, when a whole group is signalled, and mean nothing
+     * to them. */
     atomic_store(&f->region->header->draining, REGION_CLOSES);
     for (unsigned i = 0; i < f->count; i++)
         wake_one(f, i);

@@ -1,6 +1,6 @@
 #pragma once
-/* The fleet: worker processes, started by fork and exec with only what they need, watched, reaped and replaced. The fleet owns
- * their rings' ends on this side, the eventfds, and the list of tasks that each worker has. */
+/* The fleet: worker processes, started by fork and exec with only what they need, watched, reaped and replaced. The
+ * fleet owns their rings' ends on this side, the eventfds, and the list of tasks that each worker has. */
 
 #include <event2/event.h>
 #include <stdbool.h>

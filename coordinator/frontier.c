@@ -27,7 +27,7 @@ struct waiting_host {
     struct host *host;
 };
 
-#define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
                               struct timers *timers, frontier_on_failure on_failure, void *user,

@@ -1,7 +1,7 @@
 #pragma once
-/* The frontier: decides when a task may be given out. Tasks wait in their host's queue until the host is resolved and its
- * turn comes; hosts that have something to give stand in one line (ready), so that each has its turn whatever its share
- * of the input. What can't go on for want of a connection slot waits in `blocked`. */
+/* The frontier: decides when a task may be given out. Tasks wait in their host's queue until the host is resolved and
+ * its turn comes; hosts that have something to give stand in one line (ready), so that each has its turn whatever its
+ * share of the input. What can't go on for want of a connection slot waits in `blocked`. */
 
 #include <event2/event.h>
 
@@ -15,8 +15,8 @@ struct frontier;
 /* Ends a task that never got to a worker. */
 typedef void (*frontier_on_failure)(void *user, struct task *task, enum outcome outcome);
 
-/* Everything is borrowed. `timers` belongs to the frontier's deadlines alone: timers_run() gets the frontier as its user.
- * NULL: a --resolve entry is wrong. */
+/* Everything is borrowed. `timers` belongs to the frontier's deadlines alone: timers_run() gets the frontier as its
+ * user. NULL: a --resolve entry is wrong. */
 struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
                               struct timers *timers, frontier_on_failure on_failure, void *user,
                               struct options_error *error_out);
@@ -30,7 +30,8 @@ void frontier_put_back(struct frontier *f, struct task *task);
 void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms);
 /* The host wants no request for `wait_ms`. */
 void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms);
-/* A task leaves its host for good, or for another: after its record, before its redirect. Place must be TASK_NOWHERE. */
+/* A task leaves its host for good, or for another: after its record, before its redirect. Place must be TASK_NOWHERE.
+ */
 void frontier_leave(struct frontier *f, struct task *task);
 
 /* The next host in line, or NULL. The taker decides with one of the functions below. */

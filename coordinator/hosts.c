@@ -129,8 +129,7 @@ static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *
         memcpy(host->ip, task->ip.data, task->ip.len);
     }
     TAILQ_INIT(&host->pending);
-    host->generation =
-        iptable_host_set(&h->region->table, index, host->scheme, host->name, host->name_len, host->port);
+    host->generation = iptable_host_set(&h->region->table, index, host->scheme, host->name, host->name_len, host->port);
     host->chain = *bucket_of(h, hash);
     *bucket_of(h, hash) = host;
     h->count++;

@@ -1,6 +1,7 @@
 #pragma once
-/* Hosts: everything the coordinator knows of one origin (scheme, name, port, and addresses given by hand), with the queue of
- * its tasks. A host without tasks and connections may make room for another. Each has one slot in the shared table. */
+/* Hosts: everything the coordinator knows of one origin (scheme, name, port, and addresses given by hand), with the
+ * queue of its tasks. A host without tasks and connections may make room for another. Each has one slot in the shared
+ * table. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,16 +40,16 @@ struct host {
     enum outcome failure; /* while HOST_FAILED */
     uint64_t expires_wall_us;
     uint32_t dns_us;
-    uint64_t not_before_us; /* monotonic: the server asked to be left alone (Retry-After) */
-    struct timer wait;      /* until not_before_us */
+    uint64_t not_before_us;              /* monotonic: the server asked to be left alone (Retry-After) */
+    struct timer wait;                   /* until not_before_us */
     uint32_t turn, done_this_turn, pace; /* answers per turn lately: how many tasks to give ahead */
-    uint32_t wanted;        /* connections that its given tasks keep busy, as planned by dispatch */
+    uint32_t wanted;                     /* connections that its given tasks keep busy, as planned by dispatch */
     uint16_t port;
     uint8_t scheme;
     uint8_t name_len;
     uint32_t ip_len;
-    char *name;     /* as in the URL; into text */
-    char *ip;       /* addresses given by hand, "a,b", or NULL; into text */
+    char *name;                         /* as in the URL; into text */
+    char *ip;                           /* addresses given by hand, "a,b", or NULL; into text */
     uint16_t given[REGION_WORKERS_MAX]; /* tasks now with each worker */
     char text[];
 };

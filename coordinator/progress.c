@@ -48,7 +48,8 @@ static void format_line(struct progress *p, char *line, size_t size)
     if (view.input_ended)
         snprintf(total, sizeof total, "/%llu", (unsigned long long)view.read);
     double reuse = sum.requests ? 100.0 * (double)sum.reuses / (double)sum.requests : 0;
-    snprintf(line, size, "%llu%s done, %.0f/s, %llu in flight, %llu queued, %llu failed, %llu connections, %.1f%% reused",
+    snprintf(line, size,
+             "%llu%s done, %.0f/s, %llu in flight, %llu queued, %llu failed, %llu connections, %.1f%% reused",
              (unsigned long long)view.done, total, p->rate, (unsigned long long)view.in_flight,
              (unsigned long long)view.queued, (unsigned long long)view.failed,
              (unsigned long long)(sum.conns_active + sum.conns_idle), reuse);
@@ -121,8 +122,9 @@ static void put_failures(const struct stats_sum *sum)
 
     for (unsigned o = 1; o <= OUTCOME_RECORD_LAST; o++) {
         if (sum->outcomes[o] && len < sizeof line - 64)
-            len += (size_t)snprintf(line + len, sizeof line - len, "%s%s %llu", len ? ", " : "hotfleet: failed: ",
-                                    outcome_name((enum outcome)o), (unsigned long long)sum->outcomes[o]);
+            len += (size_t)snprintf(line + len, sizeof line - len, "%s%s %llu",
+                                    len ? ", " : "hotfleet: failed: ", outcome_name((enum outcome)o),
+                                    (unsigned long long)sum->outcomes[o]);
     }
     if (len) {
         snprintf(line + len, sizeof line - len, "\n");
@@ -141,16 +143,16 @@ static void put_summary(struct progress *p, uint64_t left)
     sum_pages(p, &sum);
     stats_sum_add(&sum, region_page(p->region, p->region->header->workers));
     double reuse = sum.requests ? 100.0 * (double)sum.reuses / (double)sum.requests : 0;
-    snprintf(text, sizeof text,
-             "%shotfleet: %llu records in %.2f s (%.0f/s), %llu failed, %llu requests, %llu connections, %.1f%% reused\n"
-             "hotfleet: response time p50 %.1f ms, p95 %.1f ms, p99 %.1f ms\n"
-             "hotfleet: cpu: coordinator %.3f s, workers %.3f s\n",
-             p->drawn ? "\r\033[K" : "", (unsigned long long)view.done, seconds,
-             seconds > 0 ? (double)view.done / seconds : 0, (unsigned long long)view.failed,
-             (unsigned long long)sum.requests, (unsigned long long)sum.connects, reuse,
-             (double)stats_quantile(sum.response_time, 0.5) / 1e3, (double)stats_quantile(sum.response_time, 0.95) / 1e3,
-             (double)stats_quantile(sum.response_time, 0.99) / 1e3, cpu_seconds(RUSAGE_SELF),
-             cpu_seconds(RUSAGE_CHILDREN));
+    snprintf(
+        text, sizeof text,
+        "%shotfleet: %llu records in %.2f s (%.0f/s), %llu failed, %llu requests, %llu connections, %.1f%% reused\n"
+        "hotfleet: response time p50 %.1f ms, p95 %.1f ms, p99 %.1f ms\n"
+        "hotfleet: cpu: coordinator %.3f s, workers %.3f s\n",
+        p->drawn ? "\r\033[K" : "", (unsigned long long)view.done, seconds,
+        seconds > 0 ? (double)view.done / seconds : 0, (unsigned long long)view.failed,
+        (unsigned long long)sum.requests, (unsigned long long)sum.connects, reuse,
+        (double)stats_quantile(sum.response_time, 0.5) / 1e3, (double)stats_quantile(sum.response_time, 0.95) / 1e3,
+        (double)stats_quantile(sum.response_time, 0.99) / 1e3, cpu_seconds(RUSAGE_SELF), cpu_seconds(RUSAGE_CHILDREN));
     put(text);
     put_failures(&sum);
     if (left) {

@@ -37,8 +37,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     r->on_writable(r->user);
 }
 
-/* Pipes and terminals are opened anew, so that O_NONBLOCK is ours alone: the flag would otherwise be set for everybody who
- * shares the descriptor, the shell included. */
+/* Pipes and terminals are opened anew, so that O_NONBLOCK is ours alone: the flag would otherwise be set for everybody
+ * who shares the descriptor, the shell included. */
 static int open_again(int fd, mode_t mode)
 {
     char path[64];

@@ -27,8 +27,8 @@ bool records_full(const struct records *r);
 /* Enough for a write. */
 bool records_due(const struct records *r);
 bool records_empty(const struct records *r);
-/* Writes what the output takes. OUTCOME_OK, OUTCOME_AGAIN (on_writable will be called), or OUTCOME_SYSTEM: the output is gone
- * (errno: EPIPE, ENOSPC …); then nothing more is written, and a regular file ends after its last whole line. */
+/* Writes what the output takes. OUTCOME_OK, OUTCOME_AGAIN (on_writable will be called), or OUTCOME_SYSTEM: the output
+ * is gone (errno: EPIPE, ENOSPC …); then nothing more is written, and a regular file ends after its last whole line. */
 must_check enum outcome records_flush(struct records *r);
 /* Lines and bytes that are in the output. */
 unsigned long long records_bytes_written(const struct records *r);

@@ -18,9 +18,14 @@
 void resolver_leave_questions(struct job *job)
 {
     for (int family = 0; family < FAMILIES; family++) {
-        if (job->questions[family])
-            job->questions[family]->job = NULL;
+        struct question *q = job->questions[family];
         job->questions[family] = NULL;
+        if (!q)
+            continue;
+        q->job = NULL;
+        /* By TCP it is alone on its line, which is wanted by others. */
+        if (q->line && q->tcp_tries > 0)
+            ares_cancel(q->line->channel);
     }
 }
 

@@ -116,7 +116,8 @@ void resolver_job_answer(struct resolver *r, struct job *job);
 void resolver_ask(struct resolver *r, struct job *job);
 /* Asks by TCP what was truncated, as far as lines are free. */
 void resolver_ask_by_tcp(struct resolver *r);
-/* Gives the open questions of a job up. c-ares keeps them until their time is over; they then find nobody. */
+/* Gives the open questions of a job up; not from within c-ares when there are any. c-ares keeps those by UDP until
+ * their time is over; they then find nobody. */
 void resolver_leave_questions(struct job *job);
 /* Ends the jobs whose time is up. */
 void resolver_check_deadlines(struct resolver *r);

@@ -67,7 +67,9 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
         .chain = task->chain,
         .chain_count = task->chain_count,
         .attempts = task->attempts,
-        .total_us = task->started_us ? clock_us() - task->started_us : task->host ? task->host->dns_us : 0,
+        .total_us = task->started_us ? clock_us() - task->started_us
+                    : task->host     ? task->host->dns_us
+                                     : 0,
         .tag = task->tag,
     };
 

@@ -1,6 +1,6 @@
 #pragma once
-/* Results: takes what workers send back, one message for each task given out, and makes of it a record, a redirect, a retry or
- * another try elsewhere. Also ends tasks that never got to a worker. Nothing in a message is trusted. */
+/* Results: takes what workers send back, one message for each task given out, and makes of it a record, a redirect, a
+ * retry or another try elsewhere. Also ends tasks that never got to a worker. Nothing in a message is trusted. */
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -21,8 +21,8 @@ bool statedir_open(struct statedir *s, const char *path)
     snprintf(s->path, sizeof s->path, "%s/hotfleet-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     s->temporary = mkdtemp(s->path) != NULL;
     if (!s->temporary)
-        log_event(LOG_ERROR, "no-temporary-directory", "path=\"%s\" error=\"%s\" hint=\"set TMPDIR or --state\"", s->path,
-                  strerror(errno));
+        log_event(LOG_ERROR, "no-temporary-directory", "path=\"%s\" error=\"%s\" hint=\"set TMPDIR or --state\"",
+                  s->path, strerror(errno));
     return s->temporary;
 }
 

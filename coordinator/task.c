@@ -109,8 +109,8 @@ static bool span_is(struct span span, const char *word)
 
 void task_redirect(struct task *task, const struct url *next, unsigned status, struct span method)
 {
-    bool to_get = (status == 303 && !span_is(method, "HEAD")) ||
-                  ((status == 301 || status == 302) && span_is(method, "POST"));
+    bool to_get =
+        (status == 303 && !span_is(method, "HEAD")) || ((status == 301 || status == 302) && span_is(method, "POST"));
     bool crossed = next->scheme != task->url.scheme || next->port != task->url.port ||
                    next->host_len != task->url.host_len ||
                    memcmp(next->text + next->host_offset, task->url.text + task->url.host_offset, next->host_len) != 0;
@@ -130,7 +130,8 @@ void task_redirect(struct task *task, const struct url *next, unsigned status, s
         task->body = (struct span){0};
         task->body_dropped = true;
     }
-    /* Once away, secrets stay behind, even when the chain comes home again; so does an address that was given by hand. */
+    /* Once away, secrets stay behind, even when the chain comes home again; so does an address that was given by hand.
+     */
     if (crossed) {
         task->crossed = true;
         task->ip = (struct span){0};

@@ -55,8 +55,8 @@ struct task *task_new(struct task_table *t, uint64_t seq, const char *input, siz
 void task_free(struct task_table *t, struct task *task);
 /* The task that a worker names; NULL unless slot and seq fit together. */
 struct task *task_find(const struct task_table *t, uint32_t slot, uint64_t seq);
-/* Makes `next` (copied) the current URL after an answer of `status`; changes method and body as RFC 9110 15.4 and browsers
- * do: 303 always to GET (but HEAD), 301 and 302 from POST to GET. `method` is the one in force. */
+/* Makes `next` (copied) the current URL after an answer of `status`; changes method and body as RFC 9110 15.4 and
+ * browsers do: 303 always to GET (but HEAD), 301 and 302 from POST to GET. `method` is the one in force. */
 void task_redirect(struct task *task, const struct url *next, unsigned status, struct span method);
 uint32_t task_count(const struct task_table *t);
 size_t task_bytes(const struct task_table *t);

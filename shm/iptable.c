@@ -7,7 +7,7 @@
 
 /* Fewer only if the coordinator published that often during one read. */
 #define READ_TRIES 1000
-/* Rounds of stepping back before rivals, so that two racers for the last place do not both go away empty. */
+/* Rounds of stepping back before rivals, so that two racers for the last place seldom both go away empty. */
 #define CLAIM_TRIES 8
 
 /* address.bytes are copied as words: 5 loads, not 20. */
@@ -103,7 +103,7 @@ uint32_t iptable_host_set(struct iptable *t, uint32_t index, uint8_t scheme, con
     /* Release stores throughout: a reader that sees a new byte also sees that the generation was odd. */
     atomic_store_explicit(&h->generation, odd, memory_order_relaxed);
     for (size_t i = 0; i < HOST_NAME_MAX_BYTES; i++)
-        __atomic_store_n(&h->name[i], i < name_len ? name[i] : '\0', __ATOMIC_RELEASE);
+        __atomic_store_n(&h->name[i], (char)(i < name_len ? name[i] : 0), __ATOMIC_RELEASE);
     __atomic_store_n(&h->port, port, __ATOMIC_RELEASE);
     __atomic_store_n(&h->scheme, scheme, __ATOMIC_RELEASE);
     __atomic_store_n(&h->name_len, (uint8_t)name_len, __ATOMIC_RELEASE);

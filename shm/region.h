@@ -1,7 +1,7 @@
 #pragma once
 /* The shared memory region of one fleet: a sealed-size memfd "hotfleet" that the coordinator makes and workers and
- * readers from outside (/proc/PID/fd) attach. Layout: header | options text | pages | rings | tables. Everything is found by
- * offsets in the header, each checked on attach against the mapped size; there are no pointers in it. */
+ * readers from outside (/proc/PID/fd) attach. Layout: header | options text | pages | rings | tables. Everything is
+ * found by offsets in the header, each checked on attach against the mapped size; there are no pointers in it. */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -14,12 +14,12 @@
 #include "shm/ring.h"
 #include "shm/stats.h"
 
-#define REGION_MAGIC   0x31746565666c7468ull
-#define REGION_VERSION 1u
+#define REGION_MAGIC       0x31746565666c7468ull
+#define REGION_VERSION     1u
 #define REGION_WORKERS_MAX 64u
 
-/* How the coordinator waits. Dozing: it looks into the rings by itself within milliseconds, and is to be woken only by a
- * worker that has run out of tasks. Asleep: the first message wakes it. Whoever wakes it sets REGION_AWAKE first. */
+/* How the coordinator waits. Dozing: it looks into the rings by itself within milliseconds, and is to be woken only by
+ * a worker that has run out of tasks. Asleep: the first message wakes it. Whoever wakes it sets REGION_AWAKE first. */
 enum region_sleep { REGION_AWAKE, REGION_DOZING, REGION_ASLEEP };
 
 /* The run's end: drain finishes what is in flight; close means that workers shut their connections and exit. */
@@ -27,10 +27,11 @@ enum region_drain { REGION_RUNS, REGION_DRAINS, REGION_CLOSES };
 
 /* One worker's switches. */
 struct region_worker {
-    _Alignas(64) _Atomic uint32_t asleep; /* worker: 1 while it waits in its loop; who sends a task and sees 1 wakes it */
-    _Atomic uint32_t pid;                 /* coordinator */
-    _Atomic uint64_t started_us;          /* coordinator; wall time */
-    _Atomic uint32_t wants_room;          /* worker: 1 while a record waits for room in its record ring */
+    _Alignas(
+        64) _Atomic uint32_t asleep; /* worker: 1 while it waits in its loop; who sends a task and sees 1 wakes it */
+    _Atomic uint32_t pid;            /* coordinator */
+    _Atomic uint64_t started_us;     /* coordinator; wall time */
+    _Atomic uint32_t wants_room;     /* worker: 1 while a record waits for room in its record ring */
     uint32_t reserved[11];
 };
 
@@ -75,11 +76,12 @@ struct region_sizes {
     uint32_t hosts_max, ips_max, ip_refs_max;
 };
 
-/* Makes the region, with empty rings. OUTCOME_SYSTEM with errno set when memory or descriptors are short (EINVAL: sizes that
- * make no sense). */
+/* Makes the region, with empty rings. OUTCOME_SYSTEM with errno set when memory or descriptors are short (EINVAL: sizes
+ * that make no sense). */
 must_check enum outcome region_create(struct region *r, const struct region_sizes *sizes, const struct buffer *options);
-/* Maps an existing one; checks magic, version, sizes, every offset, and that nobody can shrink it. `fd` is taken over: kept,
- * or closed when read_only or on failure. OUTCOME_CORRUPT when a check fails, OUTCOME_SYSTEM with errno when mapping does. */
+/* Maps an existing one; checks magic, version, sizes, every offset, and that nobody can shrink it. `fd` is taken over:
+ * kept, or closed when read_only or on failure. OUTCOME_CORRUPT when a check fails, OUTCOME_SYSTEM with errno when
+ * mapping does. */
 must_check enum outcome region_attach(struct region *r, int fd, bool read_only);
 void region_close(struct region *r);
 

@@ -1,6 +1,7 @@
 #pragma once
-/* The messages between coordinator and workers. A task goes out over the task ring; what became of it comes back over the
- * record ring, as exactly one message. All integers native; strings follow the struct in the order of their lengths. */
+/* The messages between coordinator and workers. A task goes out over the task ring; what became of it comes back over
+ * the record ring, as exactly one message. All integers native; strings follow the struct in the order of their
+ * lengths. */
 
 #include <stdint.h>
 
@@ -15,26 +16,27 @@ enum task_flag {
     TASK_CROSSED = 8,      /* redirected to another origin: Authorization and Cookie stay behind */
 };
 
-/* coordinator -> worker. Followed by: url, first_url, input, method, headers, body, tag, chain (uint16_t each, unaligned). */
+/* coordinator -> worker. Followed by: url, first_url, input, method, headers, body, tag, chain (uint16_t each,
+ * unaligned). */
 struct task_message {
     uint64_t seq;
-    uint32_t slot;            /* coordinator's handle, echoed */
-    uint32_t host;            /* index into the host table */
-    uint32_t host_generation; /* that it must have */
-    uint32_t flags;           /* enum task_flag */
+    uint32_t slot;                  /* coordinator's handle, echoed */
+    uint32_t host;                  /* index into the host table */
+    uint32_t host_generation;       /* that it must have */
+    uint32_t flags;                 /* enum task_flag */
     uint64_t first_attempt_wall_us; /* 0: this is the first */
     uint64_t started_us;            /* monotonic, of the first attempt; 0: this is the first */
     uint32_t attempts;              /* made before this */
     uint32_t dns_us;
     uint32_t url_len, first_url_len, input_len, method_len, headers_len, body_len, tag_len;
-    uint16_t chain_count; /* statuses of the redirects so far */
+    uint16_t chain_count;                        /* statuses of the redirects so far */
     uint16_t host_offset, host_len, path_offset; /* in url */
     uint32_t path_len;                           /* in url, without the query */
     uint32_t first_path_len;                     /* in first_url */
     uint16_t first_host_offset, first_host_len, first_path_offset, first_port;
     uint16_t port;
     uint8_t scheme, first_scheme; /* enum url_scheme */
-    uint8_t refused_tries; /* how often a worker that held it has died */
+    uint8_t refused_tries;        /* how often a worker that held it has died */
     uint8_t reserved[3];
 };
 _Static_assert(sizeof(struct task_message) == 112, "struct task_message is part of the shared layout");
@@ -56,7 +58,7 @@ struct result_message {
     uint32_t delay_ms;
     uint32_t attempts; /* made so far, this one included */
     uint64_t first_attempt_wall_us, started_us;
-    uint32_t status; /* HTTP status, 0 none */
+    uint32_t status;       /* HTTP status, 0 none */
     uint32_t host_wait_ms; /* Retry-After: the host is to be left alone for this long; 0 none */
 };
 _Static_assert(sizeof(struct result_message) == 56, "struct result_message is part of the shared layout");

@@ -15,9 +15,10 @@ static int print_help(void)
 {
     struct buffer text = {0};
 
-    buffer_append_str(&text, "usage: hotfleet run [FLAGS] < urls.txt > records.jsonl\n\n"
-                             "Reads URLs or JSON lines ({\"url\":…}), one a line, and writes one JSON line for each.\n"
-                             "Options also come from TOML files and the environment: hotfleet config print --origin\n\n");
+    buffer_append_str(&text,
+                      "usage: hotfleet run [FLAGS] < urls.txt > records.jsonl\n\n"
+                      "Reads URLs or JSON lines ({\"url\":…}), one a line, and writes one JSON line for each.\n"
+                      "Options also come from TOML files and the environment: hotfleet config print --origin\n\n");
     options_print_help(&text);
     bool good = fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
     buffer_fini(&text);

@@ -215,7 +215,8 @@ int stats_main(int argc, char **argv)
             fputs(help, stdout);
             return EXIT_OK;
         } else if ((pid = strtol(argv[i], &end, 10)) <= 0 || *end) {
-            fprintf(stderr, "hotfleet: stats: \"%s\" is neither a process number nor a flag; see hotfleet stats --help\n",
+            fprintf(stderr,
+                    "hotfleet: stats: \"%s\" is neither a process number nor a flag; see hotfleet stats --help\n",
                     argv[i]);
             return EXIT_USAGE;
         }

@@ -9,8 +9,9 @@
 #include "common/log.h"
 #include "common/url.h"
 
-static const char help[] = "usage: hotfleet url < urls.txt\n\n"
-                           "Prints the canonical form of each line, or \"error<TAB>reason\": one output line per input line.\n";
+static const char help[] =
+    "usage: hotfleet url < urls.txt\n\n"
+    "Prints the canonical form of each line, or \"error<TAB>reason\": one output line per input line.\n";
 
 static void print_one(const char *line, size_t len, struct buffer *text)
 {

@@ -1,5 +1,6 @@
 #pragma once
 /* `hotfleet url`: shows what a URL becomes. */
 
-/* Reads standard input; one output line per input line: the canonical URL, or "error<TAB>reason". Returns the exit code. */
+/* Reads standard input; one output line per input line: the canonical URL, or "error<TAB>reason". Returns the exit
+ * code. */
 int url_main(int argc, char **argv);

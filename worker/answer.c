@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "worker/conn.h"
 
-#define RETRY_AFTER_MAX_MS (24u * 3600 * 1000)
+#define RETRY_AFTER_MAX_MS UINT64_C(86400000) /* a day */
 
 void answer_reset(struct fetch *f)
 {
@@ -55,7 +55,7 @@ static uint32_t parse_retry_after(const char *value, size_t len)
         int64_t now = (int64_t)(clock_wall_us() / 1000000);
         seconds = until > now ? (uint64_t)(until - now) : 0;
     }
-    return seconds * 1000 < RETRY_AFTER_MAX_MS ? (uint32_t)(seconds * 1000) : RETRY_AFTER_MAX_MS;
+    return (uint32_t)(seconds * 1000 < RETRY_AFTER_MAX_MS ? seconds * 1000 : RETRY_AFTER_MAX_MS);
 }
 
 static bool named(const char *name, size_t len, const char *wanted, size_t wanted_len)

@@ -1,6 +1,6 @@
 #pragma once
-/* The answer of a fetch as it comes in: the few fields that records and decisions need, the body's size, cap and digest. The
- * fetch_on_* calls of fetch.h that take an answer's parts are here. */
+/* The answer of a fetch as it comes in: the few fields that records and decisions need, the body's size, cap and
+ * digest. The fetch_on_* calls of fetch.h that take an answer's parts are here. */
 
 #include "worker/fetch.h"
 

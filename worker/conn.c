@@ -16,7 +16,7 @@
 #include "worker/pool.h"
 #include "worker/tls.h"
 
-#define CONN_ID_STEP 1000000000u /* a connection's number is worker * this + its count: unique and readable */
+#define CONN_ID_STEP             1000000000u /* a connection's number is worker * this + its count: unique and readable */
 
 #define CONN_MOVES(state, moves) [CONN_##state] = (moves),
 static const unsigned allowed_moves[] = {CONN_STATES(CONN_MOVES)};
@@ -201,7 +201,8 @@ void conn_send_raw(struct conn *conn, const void *data, size_t len)
 
     if (conn->out.len == 0) {
         n = send(conn->fd, data, len, MSG_NOSIGNAL);
-        /* An error shows again on reading, where it is dealt with; what can't be sent is dropped with the connection. */
+        /* An error shows again on reading, where it is dealt with; what can't be sent is dropped with the connection.
+         */
         if (n < 0)
             n = errno == EAGAIN ? 0 : (ssize_t)len;
         else

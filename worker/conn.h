@@ -1,6 +1,7 @@
 #pragma once
-/* A connection: a socket, its TLS, its lease on an address, and the protocol spoken on it. Owned by the pool; every connection is in
- * exactly one of its host's lists, or dead. Nothing is freed inside a callback: dead ones are swept when the turn ends. */
+/* A connection: a socket, its TLS, its lease on an address, and the protocol spoken on it. Owned by the pool; every
+ * connection is in exactly one of its host's lists, or dead. Nothing is freed inside a callback: dead ones are swept
+ * when the turn ends. */
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -16,11 +17,11 @@
 #include "worker/worker.h"
 
 /* X(state, mask of states it may move to) */
-#define CONN_STATES(X)                                                                                                 \
-    X(CONNECTING, 1u << CONN_HANDSHAKE | 1u << CONN_OPEN | 1u << CONN_DEAD)                                            \
-    X(HANDSHAKE, 1u << CONN_OPEN | 1u << CONN_DEAD)                                                                    \
-    X(OPEN, 1u << CONN_RETIRING | 1u << CONN_DEAD)                                                                     \
-    X(RETIRING, 1u << CONN_DEAD)                                                                                       \
+#define CONN_STATES(X)                                                      \
+    X(CONNECTING, 1u << CONN_HANDSHAKE | 1u << CONN_OPEN | 1u << CONN_DEAD) \
+    X(HANDSHAKE, 1u << CONN_OPEN | 1u << CONN_DEAD)                         \
+    X(OPEN, 1u << CONN_RETIRING | 1u << CONN_DEAD)                          \
+    X(RETIRING, 1u << CONN_DEAD)                                            \
     X(DEAD, 0u)
 
 #define CONN_STATE_ID(state, moves) CONN_##state,
@@ -53,7 +54,7 @@ struct conn {
     } protocol;
     struct timer timer; /* connect, handshake or idle limit, by state */
     uint64_t id, dialed_us, connected_us, opened_us, idle_since_us;
-    uint64_t checked_us; /* when its input was last read to the end */
+    uint64_t checked_us;       /* when its input was last read to the end */
     struct fetch_list fetches; /* that run on it */
     unsigned active, capacity; /* their number, and at most */
     uint64_t served;           /* requests begun */
@@ -66,7 +67,8 @@ struct conn {
     char detail[160]; /* of a failure */
 };
 
-/* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was made. */
+/* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was
+ * made. */
 must_check enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address,
                                   struct conn **conn_out);
 /* Moves to `state`, checked against the table of moves. */
@@ -92,8 +94,8 @@ void conn_send_raw(struct conn *conn, const void *data, size_t len);
 void conn_fail(struct conn *conn, enum outcome outcome, const char *detail);
 /* Ends it in order; nothing runs on it, or what does is told CONNECTION_CLOSED. */
 void conn_close(struct conn *conn);
-/* A kept connection is still clean: no byte has come that belongs to no request, the peer has not closed. One system call when it
- * is; else it is read, and closed if need be. */
+/* A kept connection is still clean: no byte has come that belongs to no request, the peer has not closed. One system
+ * call when it is; else it is read, and closed if need be. */
 bool conn_is_fresh(struct conn *conn);
 /* Frees the dead. */
 void conn_sweep(struct worker *w);

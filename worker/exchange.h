@@ -1,6 +1,6 @@
 #pragma once
-/* The face that HTTP/1.1 and HTTP/2 share: what a connection needs of a protocol. An exchange never closes its connection; it
- * says what it found and the connection acts. */
+/* The face that HTTP/1.1 and HTTP/2 share: what a connection needs of a protocol. An exchange never closes its
+ * connection; it says what it found and the connection acts. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 #pragma once
-/* A fetch: one attempt at one task, from the task ring to the record ring. It belongs to the worker; while on a connection, the
- * connection's exchange reports to it through the fetch_on_* calls. Fetches are kept and used again. */
+/* A fetch: one attempt at one task, from the task ring to the record ring. It belongs to the worker; while on a
+ * connection, the connection's exchange reports to it through the fetch_on_* calls. Fetches are kept and used again. */
 
 #include <openssl/evp.h>
 #include <stdbool.h>
@@ -38,9 +38,9 @@ struct fetch {
     struct span input, method, headers, body, tag;
     const uint16_t *chain;
     struct pool_host *host;
-    struct conn *conn; /* while active */
+    struct conn *conn;         /* while active */
     const struct conn *dialed; /* the connection that could not be made for it, within the failing call */
-    int32_t stream_id; /* HTTP/2 */
+    int32_t stream_id;         /* HTTP/2 */
     uint32_t body_sent;
     struct timer timer;
     uint64_t arrived_us, deadline_us, sent_us, first_byte_us;
@@ -77,8 +77,8 @@ void fetch_on_head(struct fetch *f, int64_t content_length);
 bool fetch_on_body(struct fetch *f, const char *data, size_t len);
 /* The answer is whole, or cut at the cap: the fetch makes its result and is gone after this call. */
 void fetch_on_complete(struct fetch *f);
-/* The attempt failed: retried as the outcome table says, or recorded; gone after this call, or waiting again. `detail`: a clause, or
- * NULL. */
+/* The attempt failed: retried as the outcome table says, or recorded; gone after this call, or waiting again. `detail`:
+ * a clause, or NULL. */
 void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
 /* No slot here and none to come: the coordinator is to give the task to another worker. Gone after this call. */
 void fetch_hand_back(struct fetch *f);

@@ -1,4 +1,5 @@
-/* HTTP/2 on a connection: many requests at a time, framing and HPACK by nghttp2, output gathered into one send a turn. */
+/* HTTP/2 on a connection: many requests at a time, framing and HPACK by nghttp2, output gathered into one send a turn.
+ */
 #include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 
@@ -105,7 +106,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     return 0;
 }
 
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len, void *user)
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len,
+                   void *user)
 {
     struct fetch *f = fetch_of(session, stream_id);
 
@@ -132,7 +134,8 @@ static void fail_stream(struct h2 *h2, struct fetch *f, uint32_t code)
     } else if (f->reset_by_peer) {
         fetch_fail(f, OUTCOME_CONNECTION_BROKEN, nghttp2_http2_strerror(code));
     } else {
-        fetch_fail(f, OUTCOME_PROTOCOL_ERROR, code ? nghttp2_http2_strerror(code) : "the stream ended without an answer");
+        fetch_fail(f, OUTCOME_PROTOCOL_ERROR,
+                   code ? nghttp2_http2_strerror(code) : "the stream ended without an answer");
     }
 }
 

@@ -1,4 +1,5 @@
-/* hotfleet-worker: attaches the region that the coordinator hands over, and turns its loop until it is told to close. */
+/* hotfleet-worker: attaches the region that the coordinator hands over, and turns its loop until it is told to close.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 #pragma once
-/* The outbox: results on their way into the record ring. Messages are shown to the coordinator once a turn, and it is woken
- * only when it sleeps, or dozes while this worker has nothing left to do. */
+/* The outbox: results on their way into the record ring. Messages are shown to the coordinator once a turn, and it is
+ * woken only when it sleeps, or dozes while this worker has nothing left to do. */
 
 #include "worker/fetch.h"
 
-/* Sends f->result with `len` bytes of payload, or keeps both in the fetch until there is room; the fetch is spare, or unsent,
- * after this. */
+/* Sends f->result with `len` bytes of payload, or keeps both in the fetch until there is room; the fetch is spare, or
+ * unsent, after this. */
 void outbox_put(struct fetch *f, const void *payload, size_t len);
 /* Sends what waited for room; true when nothing is left. */
 bool outbox_retry(struct worker *w);

@@ -180,7 +180,8 @@ static void give(struct conn *conn, struct fetch *f)
     conn->exchange->start(conn, f);
 }
 
-/* The connection that has waited longest, so that all stay in use and every address has its turn; NULL: none is free. */
+/* The connection that has waited longest, so that all stay in use and every address has its turn; NULL: none is free.
+ */
 static struct conn *take_ready(struct pool_host *host)
 {
     struct conn *conn;
@@ -297,8 +298,8 @@ static void starve(struct pool_host *host)
     TAILQ_INSERT_TAIL(&host->pool->starving, host, starve_link);
 }
 
-/* No slot for a further connection. With one of its own the host waits for it; else a connection of another host here is closed
- * as soon as it is free; with none here at all the tasks are better off with another worker. */
+/* No slot for a further connection. With one of its own the host waits for it; else a connection of another host here
+ * is closed as soon as it is free; with none here at all the tasks are better off with another worker. */
 static void at_limit(struct pool_host *host, enum lease_refusal refusal)
 {
     struct worker *w = host->worker;

@@ -1,6 +1,7 @@
 #pragma once
-/* This worker's connections, grouped by host. The pool owns every connection; a connection owns its socket, its TLS session
- * and its lease on an address. Fetches wait here, first come first served, until a connection is free or may be made. */
+/* This worker's connections, grouped by host. The pool owns every connection; a connection owns its socket, its TLS
+ * session and its lease on an address. Fetches wait here, first come first served, until a connection is free or may be
+ * made. */
 
 #include <openssl/ssl.h>
 #include <stdbool.h>
@@ -15,10 +16,10 @@ struct pool_host {
     uint32_t index, generation; /* in the shared table */
     uint16_t port;
     bool tls;
-    bool is_ip;          /* the name is an address literal */
-    char name[256];      /* as in the URL */
+    bool is_ip;     /* the name is an address literal */
+    char name[256]; /* as in the URL */
     size_t name_len;
-    char verify_name[256]; /* without brackets and trailing dot */
+    char verify_name[256];                 /* without brackets and trailing dot */
     struct conn_list ready, busy, dialing; /* with room for a request; without; not yet open */
     unsigned conns, dialing_count;         /* all of them; those being made */
     struct fetch_list waiters;

@@ -33,7 +33,8 @@ static void set_connection(struct record *r, const struct fetch *f, const struct
     r->tls_us = f->reused || !conn->ssl ? 0 : since(conn->connected_us, conn->opened_us);
 }
 
-/* A record that would not pass through the ring, of a hostile line and a hostile answer, is told without their long parts. */
+/* A record that would not pass through the ring, of a hostile line and a hostile answer, is told without their long
+ * parts. */
 static void format_short(struct buffer *line, struct record *r)
 {
     r->input.len = r->input.len < SHORT_INPUT_BYTES ? r->input.len : SHORT_INPUT_BYTES;
@@ -61,8 +62,9 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
         .detail = detail,
         .method = request_method(&w->defaults, f),
         .status = f->head_done ? f->status : 0,
-        .content_length = f->content_length >= 0 ? f->content_length
-                          : outcome == OUTCOME_OK && !f->truncated ? (int64_t)f->body_bytes : -1,
+        .content_length = f->content_length >= 0                   ? f->content_length
+                          : outcome == OUTCOME_OK && !f->truncated ? (int64_t)f->body_bytes
+                                                                   : -1,
         .chain = f->chain,
         .chain_count = f->m.chain_count,
         .worker = w->index,

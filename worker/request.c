@@ -21,7 +21,6 @@ static void lower(char *text, size_t len)
     }
 }
 
-
 static bool span_is(struct span a, const char *word)
 {
     return a.len == strlen(word) && memcmp(a.data, word, a.len) == 0;
@@ -159,7 +158,8 @@ struct span request_body(const struct request_defaults *d, const struct fetch *f
 {
     if (f->body.data)
         return f->body;
-    /* A line that names its own method asks for a request of its own; the option's body goes with the option's method. */
+    /* A line that names its own method asks for a request of its own; the option's body goes with the option's method.
+     */
     if ((f->m.flags & TASK_NO_BODY) || !d->has_body || f->method.len)
         return (struct span){0};
     return (struct span){d->body.data, d->body.len};
@@ -303,8 +303,7 @@ static size_t fill_own_h2(const struct fetch *f, struct buffer *scratch, nghttp2
     return n;
 }
 
-size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, struct buffer *scratch,
-                       nghttp2_nv *out)
+size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, struct buffer *scratch, nghttp2_nv *out)
 {
     bool crossed = f->m.flags & TASK_CROSSED;
     struct span path = {f->url.text + f->url.path_offset, f->url.len - f->url.path_offset};

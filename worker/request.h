@@ -1,5 +1,6 @@
 #pragma once
-/* What is sent: the header fields of a request from options, task and defaults, own ones winning, for HTTP/1.1 and HTTP/2. */
+/* What is sent: the header fields of a request from options, task and defaults, own ones winning, for HTTP/1.1 and
+ * HTTP/2. */
 
 #include <nghttp2/nghttp2.h>
 #include <stdbool.h>
@@ -38,7 +39,7 @@ struct span request_body(const struct request_defaults *d, const struct fetch *f
 
 /* Appends the whole request, body included (RFC 9112 3). */
 void request_put_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out);
-/* Fills header fields for HTTP/2 (RFC 9113 8.3.1), at most REQUEST_FIELDS_MAX + 6; returns their number. Values borrow from
- * defaults, fetch and `scratch`. */
+/* Fills header fields for HTTP/2 (RFC 9113 8.3.1), at most REQUEST_FIELDS_MAX + 6; returns their number. Values borrow
+ * from defaults, fetch and `scratch`. */
 size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, struct buffer *scratch,
                        nghttp2_nv *fields_out);

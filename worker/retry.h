@@ -1,5 +1,6 @@
 #pragma once
-/* Whether, and after how long, a failed attempt is made again: the outcome table, the options, and the method decide. */
+/* Whether, and after how long, a failed attempt is made again: the outcome table, the options, and the method decide.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,10 +10,10 @@
 
 struct retry_question {
     enum outcome outcome;
-    uint32_t attempts;      /* made, the failed one included */
-    uint64_t elapsed_us;    /* since the first attempt began */
-    bool idempotent;        /* the method is (RFC 9110 9.2.2) */
-    bool never_sent;        /* the request did not leave this machine, or the server said it did nothing with it */
+    uint32_t attempts;       /* made, the failed one included */
+    uint64_t elapsed_us;     /* since the first attempt began */
+    bool idempotent;         /* the method is (RFC 9110 9.2.2) */
+    bool never_sent;         /* the request did not leave this machine, or the server said it did nothing with it */
     uint32_t retry_after_ms; /* as the server asked; 0: did not */
 };
 

@@ -1,6 +1,6 @@
 #pragma once
-/* TLS on connections of our own sockets: bytes go in from the worker's read buffer and out through conn_send_raw(), so that one
- * read serves many records and no BIO of libssl owns a descriptor. */
+/* TLS on connections of our own sockets: bytes go in from the worker's read buffer and out through conn_send_raw(), so
+ * that one read serves many records and no BIO of libssl owns a descriptor. */
 
 #include <openssl/ssl.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
 #pragma once
-/* One worker process: what all its parts share. Made by main, borrowed by everybody; nothing here outlives the process. */
+/* One worker process: what all its parts share. Made by main, borrowed by everybody; nothing here outlives the process.
+ */
 
 #include <event2/event.h>
 #include <openssl/ssl.h>
@@ -37,14 +38,14 @@ struct worker {
     SSL_CTX *tls;
     struct request_defaults defaults;
     struct pool *pool;
-    struct conn_list dirty;    /* have output to gather and send before the turn ends */
-    struct conn_list dead;     /* to be freed when the turn ends */
-    struct fetch_list unsent;  /* finished, no room in the record ring */
-    struct fetch_list spare;   /* to be used again */
-    struct buffer line;        /* a record being formatted */
-    struct buffer out;         /* a request, or gathered frames */
-    struct buffer lower;       /* lower-cased header names */
-    struct buffer location;    /* a redirect's target */
+    struct conn_list dirty;   /* have output to gather and send before the turn ends */
+    struct conn_list dead;    /* to be freed when the turn ends */
+    struct fetch_list unsent; /* finished, no room in the record ring */
+    struct fetch_list spare;  /* to be used again */
+    struct buffer line;       /* a record being formatted */
+    struct buffer out;        /* a request, or gathered frames */
+    struct buffer lower;      /* lower-cased header names */
+    struct buffer location;   /* a redirect's target */
     unsigned spare_count;
     bool committed;  /* messages wait for ring_publish() */
     bool slot_freed; /* a connection was closed since the pool was last tended */

@@ -419,8 +419,3 @@ async def bad(x):
     await x.raw(*BAD_FRAMES[x.argument()](x))
     await asyncio.sleep(3600)
 
-
-@answer
-async def kinds(x):
-    """The names under /bad, for tests that want them all."""
-    await x.whole(body=json.dumps(sorted(BAD_FRAMES)).encode())

@@ -79,7 +79,7 @@ static void message_write(uint8_t *out, uint32_t len, uint64_t epoch, uint64_t s
     uint64_t start = mix(epoch ^ seq << 20);
 
     for (uint32_t i = 0; i < len; i++)
-        out[i] = (uint8_t)(start + i * 7u);
+        out[i] = (uint8_t)(start + i * UINT64_C(7));
 }
 
 static void message_check(const uint8_t *bytes, uint32_t len, uint64_t epoch, uint64_t seq)
@@ -89,7 +89,7 @@ static void message_check(const uint8_t *bytes, uint32_t len, uint64_t epoch, ui
     if (len != message_len(epoch, seq))
         violation("epoch %lu message %lu has %u bytes, not %u", epoch, seq, len, message_len(epoch, seq));
     for (uint32_t i = 0; i < len; i++)
-        if (bytes[i] != (uint8_t)(start + i * 7u))
+        if (bytes[i] != (uint8_t)(start + i * UINT64_C(7)))
             violation("epoch %lu message %lu differs at byte %u of %u", epoch, seq, i, len);
 }
 

@@ -130,7 +130,7 @@ static inline unsigned scripted_records(struct reply *r, const char *label, unsi
         return CODE_REFUSED;
     if (is(label, "notimp"))
         return CODE_NOTIMP;
-    if (is(label, "silent"))
+    if (is(label, "silent") || (is(label, "tcsilent") && tcp))
         return SILENCE;
     if (is(label, "nodata"))
         return CODE_OK;
@@ -197,7 +197,7 @@ static inline bool scripted_answer(struct reply *r, const uint8_t *query, size_t
     unsigned code = scripted_records(r, label, type, tcp);
     if (code == SILENCE)
         return false;
-    bool truncated = !tcp && (is(label, "tc") || is(label, "many"));
+    bool truncated = !tcp && (is(label, "tc") || is(label, "tcsilent") || is(label, "many"));
     if (truncated) {
         r->len = 12 + r->question_len;
         r->answers = 0;

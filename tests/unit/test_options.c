@@ -205,6 +205,8 @@ static void unknown_keys_name_the_nearest(void **state)
     assert_error("config.toml:2:1: unknown key \"workers\" in [pool]; it belongs in [fleet]");
     assert_false(read_toml("workers = 5"));
     assert_error("config.toml:1:1: unknown key \"workers\" outside of any table; it belongs in [fleet]");
+    assert_false(read_toml("[output]\nahhs = true"));
+    assert_error_has("did you mean \"hash\"?");
     assert_false(read_toml("[pool]\nxyz = 5"));
     assert_error("config.toml:2:1: unknown key \"xyz\" in [pool]; `hotfleet config print` shows all keys");
     assert_false(read_toml("[pol]\nmax_connections = 5"));
@@ -251,6 +253,8 @@ static void only_an_optional_file_may_be_missing(void **state)
     (void)state;
     assert_true(options_read_file(&o, "absent.toml", false, &error));
     assert_true(options_read_file(&o, "absent/config.toml", false, &error));
+    write_file("other.toml", "");
+    assert_true(options_read_file(&o, "other.toml/config.toml", false, &error));
     assert_false(options_read_file(&o, "absent.toml", true, &error));
     assert_error("there is no configuration file absent.toml; name one that exists");
     /* A directory stands for what exists but cannot be read, also for root. */

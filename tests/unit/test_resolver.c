@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,151 +17,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "coordinator/resolver.h"
-#include "tests/unit/scripted_dns.h"
-
-#define TEST_GIVE_UP_S 20
-
-/* ---- the house around the resolver ---- */
-
-struct house {
-    struct event_base *base;
-    struct server *server, *second;
-    char dir[64];
-    struct store *store;
-    struct options options;
-    struct stats_page page;
-    struct resolver *resolver;
-    char *items[2];
-    char texts[2][64];
-};
-
-/* What one name came to. */
-struct told {
-    struct house *house;
-    unsigned times, wait_for;
-    enum outcome outcome;
-    uint32_t count, took_us;
-    uint64_t lives_us; /* from the moment of telling */
-    struct address first, last;
-};
-
-static void on_told(void *user, const struct resolver_answer *a)
-{
-    struct told *t = user;
-    uint64_t now = clock_wall_us();
-
-    t->times++;
-    t->outcome = a->outcome;
-    t->count = a->count;
-    t->took_us = a->took_us;
-    t->lives_us = a->expires_wall_us > now ? a->expires_wall_us - now : 0;
-    assert_int_equal(a->outcome == OUTCOME_OK, a->count > 0);
-    if (a->count > 0) {
-        t->first = a->addresses[0];
-        t->last = a->addresses[a->count - 1];
-    }
-    if (t->times == t->wait_for)
-        event_base_loopbreak(t->house->base);
-}
-
-static void run(struct house *h)
-{
-    struct timeval limit = {TEST_GIVE_UP_S, 0};
-
-    event_base_loopexit(h->base, &limit);
-    event_base_dispatch(h->base);
-}
-
-static void run_for(struct house *h, long us)
-{
-    struct timeval limit = {us / 1000000, us % 1000000};
-
-    event_base_loopexit(h->base, &limit);
-    event_base_dispatch(h->base);
-}
-
-static void start(struct house *h)
-{
-    const char *reason = NULL;
-
-    if (resolver_open(&h->resolver, h->base, h->store, &h->options, &h->page, &reason) != OUTCOME_OK)
-        fail_msg("%s", reason);
-}
-
-static void restart(struct house *h)
-{
-    resolver_close(h->resolver);
-    start(h);
-}
-
-static void use_servers(struct house *h, uint16_t first, uint16_t second)
-{
-    h->options.resolvers = (struct option_list){.items = h->items, .count = second ? 2 : 1};
-    h->items[0] = h->texts[0];
-    h->items[1] = h->texts[1];
-    snprintf(h->texts[0], sizeof h->texts[0], "127.0.0.1:%u", first);
-    snprintf(h->texts[1], sizeof h->texts[1], "127.0.0.1:%u", second);
-    restart(h);
-}
-
-static struct told ask(struct house *h, const char *name)
-{
-    struct told t = {.house = h, .wait_for = 1};
-
-    resolver_query(h->resolver, name, strlen(name), on_told, &t);
-    assert_int_equal(t.times, 0);
-    run(h);
-    if (t.times != 1)
-        fail_msg("%s: told %u times", name, t.times);
-    return t;
-}
-
-static int make_house(void **state)
-{
-    struct house *h = calloc(1, sizeof *h);
-    const char *reason = NULL;
-
-    h->base = event_base_new();
-    h->server = server_new(h->base);
-    h->second = server_new(h->base);
-    snprintf(h->dir, sizeof h->dir, "/tmp/test-resolver-XXXXXX");
-    assert_non_null(mkdtemp(h->dir));
-    assert_int_equal(store_open(&h->store, h->dir, false, &reason), OUTCOME_OK);
-    h->options.dns_timeout = 2000;
-    h->options.dns_ttl_min = 5000;
-    h->options.dns_ttl_max = 1800000;
-    h->options.dns_negative_ttl = 30000;
-    use_servers(h, h->server->port, 0);
-    *state = h;
-    return 0;
-}
-
-static int remove_house(void **state)
-{
-    struct house *h = *state;
-    char path[512];
-    struct dirent *entry;
-
-    resolver_close(h->resolver);
-    store_close(h->store);
-    server_free(h->server);
-    server_free(h->second);
-    event_base_free(h->base);
-    DIR *d = opendir(h->dir);
-    while (d && (entry = readdir(d)) != NULL) {
-        snprintf(path, sizeof path, "%s/%s", h->dir, entry->d_name);
-        if (entry->d_name[0] != '.')
-            unlink(path);
-    }
-    closedir(d);
-    rmdir(h->dir);
-    free(h);
-    return 0;
-}
-
-#define assert_seconds(lives_us, seconds) assert_in_range(lives_us, ((seconds)-2) * 1000000ull, (seconds)*1000000ull)
-
-/* ---- answers ---- */
+#include "tests/unit/resolver_house.h"
 
 static void both_families_are_answered_ipv4_first(void **state)
 {
@@ -238,11 +93,10 @@ static void failures_have_outcomes_of_their_own(void **state)
 static void silence_ends_at_dns_timeout(void **state)
 {
     struct house *h = *state;
-    uint64_t before;
 
     h->options.dns_timeout = 500;
     restart(h);
-    before = clock_us();
+    uint64_t before = clock_us();
     assert_int_equal(ask(h, "silent.example").outcome, OUTCOME_DNS_TIMEOUT);
     assert_in_range(clock_us() - before, 350000, 700000);
     assert_true(h->server->a_queries >= 3); /* asked again meanwhile: a datagram may be lost */
@@ -374,8 +228,6 @@ static void localhost_is_this_machine_and_never_asked_for(void **state)
     assert_int_equal(h->server->udp_queries, 0);
 }
 
-/* ---- the map, waiters, many names ---- */
-
 static void answers_and_failures_are_kept_in_the_map(void **state)
 {
     struct house *h = *state;
@@ -445,31 +297,43 @@ static void many_truncated_answers_survive_a_server_that_closes_tcp(void **state
     assert_int_equal(STATS_GET(&h->page, dns_failures), 0);
 }
 
-struct again {
-    struct told told;
-    unsigned left;
-};
+static void silence_by_tcp_holds_nobody_up_for_longer_than_dns_timeout(void **state)
+{
+    struct house *h = *state;
+    struct told t;
+
+    h->options.dns_timeout = 400;
+    restart(h);
+    uint64_t before = clock_us();
+    ask_names(h, &t, "tcsilent", 60);
+    assert_int_equal(t.outcome, OUTCOME_DNS_TIMEOUT);
+    assert_in_range(clock_us() - before, 350000, 600000);
+    before = clock_us();
+    ask_names(h, &t, "tc", 60);
+    assert_int_equal(STATS_GET(&h->page, dns_failures), 60);
+    assert_in_range(clock_us() - before, 0, 300000);
+}
 
 static void on_again(void *user, const struct resolver_answer *a)
 {
-    struct again *again = user;
+    struct told *t = user;
 
     assert_int_equal(a->outcome, OUTCOME_OK);
-    if (again->left-- > 1)
-        resolver_query(again->told.house->resolver, "zero.example", 12, on_again, again);
+    if (++t->times < t->wait_for)
+        resolver_query(t->house->resolver, "zero.example", 12, on_again, t);
     else
-        event_base_loopbreak(again->told.house->base);
+        event_base_loopbreak(t->house->base);
 }
 
 static void callback_may_ask_for_the_same_name_again(void **state)
 {
     struct house *h = *state;
-    struct again again = {.told.house = h, .left = 5};
+    struct told t = {.house = h, .wait_for = 5};
 
     h->options.dns_ttl_min = 0;
-    resolver_query(h->resolver, "zero.example", 12, on_again, &again);
+    resolver_query(h->resolver, "zero.example", 12, on_again, &t);
     run(h);
-    assert_int_equal(again.left, 0);
+    assert_int_equal(t.times, 5);
     assert_int_equal(h->server->a_queries, 5);
 }
 
@@ -497,8 +361,6 @@ static void close_calls_nobody_back(void **state)
     assert_int_equal(t.times, 0);
 }
 
-/* ---- several servers, and none ---- */
-
 static void silent_first_server_is_followed_by_the_second(void **state)
 {
     struct house *h = *state;
@@ -513,10 +375,8 @@ static void silent_first_server_is_followed_by_the_second(void **state)
 static void unreachable_first_server_is_followed_by_the_second_at_once(void **state)
 {
     struct house *h = *state;
-    struct server *gone = server_new(h->base);
-    uint16_t port = gone->port;
+    uint16_t port = closed_port(h);
 
-    server_free(gone);
     use_servers(h, port, h->second->port);
     uint64_t before = clock_us();
     assert_int_equal(ask(h, "a.example").count, 2);
@@ -535,13 +395,11 @@ static void servfail_of_the_first_server_is_followed_by_the_second(void **state)
     assert_int_equal(h->second->a_queries, 1); /* asked in turn, not both */
 }
 
-static void no_server_at_all_is_told_and_kept(void **state)
+static void no_server_at_all_is_told(void **state)
 {
     struct house *h = *state;
-    struct server *gone = server_new(h->base);
-    uint16_t port = gone->port;
+    uint16_t port = closed_port(h);
 
-    server_free(gone);
     h->options.dns_timeout = 300;
     use_servers(h, port, 0);
     struct told t = ask(h, "a.example");
@@ -590,12 +448,13 @@ int main(void)
         CASE(name_is_asked_once_for_all_who_wait),
         CASE(thousands_of_names_do_not_flood_the_server),
         CASE(many_truncated_answers_survive_a_server_that_closes_tcp),
+        CASE(silence_by_tcp_holds_nobody_up_for_longer_than_dns_timeout),
         CASE(callback_may_ask_for_the_same_name_again),
         CASE(close_calls_nobody_back),
         CASE(silent_first_server_is_followed_by_the_second),
         CASE(unreachable_first_server_is_followed_by_the_second_at_once),
         CASE(servfail_of_the_first_server_is_followed_by_the_second),
-        CASE(no_server_at_all_is_told_and_kept),
+        CASE(no_server_at_all_is_told),
         CASE(lack_of_descriptors_is_not_blamed_on_the_servers),
     };
 

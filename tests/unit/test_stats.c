@@ -106,7 +106,7 @@ static void quantiles_are_within_a_sixteenth(void **state)
     (void)state;
     fill(&h, 100000);
     for (unsigned percent = 1; percent <= 100; percent++) {
-        uint64_t true_value = percent * 1000;
+        uint64_t true_value = percent * UINT64_C(1000);
         uint64_t got = quantile(&h, percent / 100.0);
         assert_true(got >= true_value - true_value / 16 && got <= true_value + true_value / 16 + 1);
     }
