@@ -336,8 +336,9 @@ static void run(struct coordinator *c)
 {
     fleet_start_due(c->fleet, clock_us());
     while (!finished(c)) {
-        dispatch_begin_turn(c->dispatch);
-        timers_run(&c->timers, clock_us(), c->frontier);
+        uint64_t now = clock_us();
+        dispatch_begin_turn(c->dispatch, now);
+        timers_run(&c->timers, now, c->frontier);
         unsigned taken = results_turn(&c->results);
         bool feed_goes_on = feed_turn(c->feed);
         bool ring_full = false;
@@ -410,7 +411,7 @@ static struct event_base *make_base(void)
 
     if (!config)
         return NULL;
-    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
     base = event_base_new_with_config(config);
     event_config_free(config);
     return base;

@@ -7,16 +7,17 @@
 #include "common/log.h"
 #include "shm/task.h"
 
-#define QUANTUM   32   /* tasks a host may give in one turn of the line */
-#define AHEAD_MAX 1024 /* tasks given ahead of a host's connections */
-#define NO_WORKER UINT32_MAX
+#define QUANTUM      32   /* tasks a host may give in one turn of the line */
+#define PACE_SLOT_US 2000 /* about as long as results gather while the coordinator dozes */
+#define AHEAD_MAX    1024 /* tasks given ahead of a host's connections */
+#define NO_WORKER    UINT32_MAX
 
 struct dispatch {
     struct fleet *fleet;
     struct frontier *frontier;
     struct region *region;
     const struct options *options;
-    uint32_t turn;
+    uint32_t slot;          /* of time, for paces */
     uint32_t given, wanted; /* tasks, and connections that they keep busy */
     bool ring_full;
 };
@@ -50,26 +51,28 @@ void dispatch_free(struct dispatch *d)
     free(d);
 }
 
-void dispatch_begin_turn(struct dispatch *d)
+void dispatch_begin_turn(struct dispatch *d, uint64_t now_us)
 {
-    d->turn++;
+    d->slot = (uint32_t)(now_us / PACE_SLOT_US);
 }
 
 static void catch_up_pace(const struct dispatch *d, struct host *host)
 {
-    if (host->turn == d->turn)
+    uint32_t slots = d->slot - host->slot;
+
+    if (slots == 0)
         return;
-    /* Rises at once, falls by half a turn: a host that answers fast must never wait for its next tasks. */
-    uint32_t half = host->pace / 2;
-    host->pace = host->done_this_turn > half ? host->done_this_turn : half;
-    host->done_this_turn = 0;
-    host->turn = d->turn;
+    /* Rises at once, falls by half a slot: a host that answers fast must never wait for its next tasks. */
+    uint32_t fallen = slots < 32 ? host->pace >> slots : 0;
+    host->pace = slots == 1 && host->done_in_slot > fallen ? host->done_in_slot : fallen;
+    host->done_in_slot = 0;
+    host->slot = d->slot;
 }
 
 void dispatch_count_answer(struct dispatch *d, struct host *host)
 {
     catch_up_pace(d, host);
-    host->done_this_turn++;
+    host->done_in_slot++;
 }
 
 static void look(struct dispatch *d, struct host *host, struct prospect *p)

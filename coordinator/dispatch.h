@@ -14,8 +14,8 @@ struct dispatch;
 struct dispatch *dispatch_new(struct fleet *fleet, struct frontier *frontier, struct region *region,
                               const struct options *options);
 void dispatch_free(struct dispatch *d);
-/* A new turn of the coordinator's loop begins: hosts' paces are counted by it. */
-void dispatch_begin_turn(struct dispatch *d);
+/* The coordinator's loop turns at `now_us`, monotonic: hosts' paces are counted by it. */
+void dispatch_begin_turn(struct dispatch *d, uint64_t now_us);
 /* Gives out all that can be; wakes nobody (fleet_wake() does). True when tasks were left for want of ring room. */
 bool dispatch_run(struct dispatch *d);
 /* Takes a task back from its worker: it has been answered, handed back, or its worker died. Place becomes TASK_NOWHERE.

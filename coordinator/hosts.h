@@ -40,10 +40,10 @@ struct host {
     enum outcome failure; /* while HOST_FAILED */
     uint64_t expires_wall_us;
     uint32_t dns_us;
-    uint64_t not_before_us;              /* monotonic: the server asked to be left alone (Retry-After) */
-    struct timer wait;                   /* until not_before_us */
-    uint32_t turn, done_this_turn, pace; /* answers per turn lately: how many tasks to give ahead */
-    uint32_t wanted;                     /* connections that its given tasks keep busy, as planned by dispatch */
+    uint64_t not_before_us;            /* monotonic: the server asked to be left alone (Retry-After) */
+    struct timer wait;                 /* until not_before_us */
+    uint32_t slot, done_in_slot, pace; /* answers per slot of time lately: how many tasks to give ahead */
+    uint32_t wanted;                   /* connections that its given tasks keep busy, as planned by dispatch */
     uint16_t port;
     uint8_t scheme;
     uint8_t name_len;

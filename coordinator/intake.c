@@ -39,7 +39,9 @@ void intake_line(struct intake *i, const struct feed_line *line)
         results_refuse(i->results, line->seq, input, true, (struct span){0}, NULL, OUTCOME_INVALID_URL, text);
         return;
     }
-    enum outcome outcome = input_line_parse(input.data, input.len, &i->line, &reason);
+    /* A byte order mark at the head of a file belongs to none of its lines (RFC 3629 6). */
+    size_t mark = line->seq == 1 && input.len >= 3 && memcmp(input.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    enum outcome outcome = input_line_parse(input.data + mark, input.len - mark, &i->line, &reason);
     if (outcome == OUTCOME_OK)
         outcome = url_parse(i->line.url, i->line.url_len, NULL, &i->url_text, &url, &reason);
     if (outcome != OUTCOME_OK) {

@@ -317,7 +317,6 @@ enum outcome resolver_open(struct resolver **resolver_out, struct event_base *ba
 
 void resolver_close(struct resolver *r)
 {
-    struct question *q;
     struct job *job;
 
     if (!r)
@@ -330,9 +329,10 @@ void resolver_close(struct resolver *r)
         }
     }
     resolver_lines_close(r);
-    while ((q = STAILQ_FIRST(&r->tcp_waiting)) != NULL) {
-        STAILQ_REMOVE_HEAD(&r->tcp_waiting, link);
+    for (struct question *q = STAILQ_FIRST(&r->tcp_waiting); q;) {
+        struct question *next = STAILQ_NEXT(q, link);
         free(q);
+        q = next;
     }
     event_free(r->turn);
     event_free(r->tick);

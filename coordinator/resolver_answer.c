@@ -18,7 +18,7 @@
 #define TYPE_CNAME     5
 #define TYPE_AAAA      28
 #define CLASS_IN       1
-#define SEEN_SLOTS     (2 * STORE_ADDRESSES_MAX)
+#define SEEN_SLOTS     (2u * STORE_ADDRESSES_MAX)
 #define SEEN_FROM      16 /* fewer addresses are compared one by one */
 
 /* A name as on the wire (length bytes and labels), in lower case and without pointers. */

@@ -181,6 +181,12 @@ static bool is_cut(const struct question *q, const unsigned char *message, int l
     return q->tcp_tries == 0 && len >= 12 && ((message[2] & FLAG_TC) != 0 || len >= UDP_BYTES_MAX);
 }
 
+/* A line that was closed without an answer says nothing about the name. */
+static bool is_worth_another_try(const struct question *q, int status)
+{
+    return status == ARES_ECONNREFUSED && q->tcp_tries > 0 && q->tcp_tries < TCP_TRIES_MAX;
+}
+
 static void on_line_answer(void *user, int status, int timeouts, unsigned char *message, int len)
 {
     struct question *q = user;
@@ -190,13 +196,11 @@ static void on_line_answer(void *user, int status, int timeouts, unsigned char *
     q->line = NULL;
     if (!q->job)
         question_end(q, OUTCOME_DNS_TIMEOUT);
-    else if (message && is_cut(q, message, len))
+    else if (message ? is_cut(q, message, len) : is_worth_another_try(q, status))
         question_wait_for_tcp(q);
     else if (message && len > 0)
         question_end(q, resolver_answer_parse(message, (size_t)len, q->family == FAMILY_IPV4 ? 4 : 6,
                                               &q->job->found[q->family]));
-    else if (status == ARES_ECONNREFUSED && q->tcp_tries > 0 && q->tcp_tries < TCP_TRIES_MAX)
-        question_wait_for_tcp(q);
     else
         question_end(q, outcome_of_status(status));
 }

@@ -81,9 +81,8 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
     task_free(r->tasks, task);
 }
 
-static void finish(struct results *r, struct task *task, const struct result_message *m, const char *line)
+static void finish(struct results *r, struct task *task, const struct result_message *m)
 {
-    buffer_append(records_buffer(r->records), line, m->len);
     records_added(r->records);
     count(r, (enum outcome)m->outcome);
     dispatch_count_answer(r->dispatch, task->host);
@@ -112,10 +111,17 @@ static bool message_valid(const struct result_message *m, uint32_t len)
            m->kind <= RESULT_HAND_BACK;
 }
 
-static bool record_valid(const struct result_message *m, const char *bytes)
+/* Copies the line first and looks at the copy: a broken worker could change the ring's bytes in between. */
+static bool copy_line(struct results *r, const struct result_message *m, const char *bytes)
 {
-    return m->len >= 2 && bytes[0] == '{' && bytes[m->len - 1] == '\n' &&
-           memchr(bytes, '\n', m->len) == bytes + m->len - 1;
+    struct buffer *out = records_buffer(r->records);
+
+    buffer_append(out, bytes, m->len);
+    const char *line = out->data + out->len - m->len;
+    if (m->len >= 2 && line[0] == '{' && memchr(line, '\n', m->len) == line + m->len - 1)
+        return true;
+    out->len -= m->len;
+    return false;
 }
 
 /* Takes one message; false when it makes no sense. */
@@ -130,7 +136,7 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
     struct task *task = task_find(r->tasks, m.slot, m.seq);
     if (!message_valid(&m, len) || !task || task->place != TASK_GIVEN || task->worker != worker)
         return false;
-    if (m.kind == RESULT_RECORD && !record_valid(&m, bytes))
+    if (m.kind == RESULT_RECORD && !copy_line(r, &m, bytes))
         return false;
     struct host *host = task->host;
     dispatch_take_back(r->dispatch, task);
@@ -142,7 +148,7 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
         frontier_hold_host(r->frontier, host, m.host_wait_ms);
     switch ((enum result_kind)m.kind) {
     case RESULT_RECORD:
-        finish(r, task, &m, bytes);
+        finish(r, task, &m);
         break;
     case RESULT_REDIRECT:
         redirect(r, task, &m, bytes);

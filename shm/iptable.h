@@ -84,8 +84,9 @@ must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, 
                                              struct address *address_out);
 enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
 /* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
- * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may come of a
- * rival that is refused too: it does not promise that anybody holds a connection whose return could be waited for. */
+ * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may, seldom,
+ * come of a rival that is refused too: it does not promise that anybody holds a connection whose return could be waited
+ * for. */
 must_check enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip,
                                             uint32_t fleet_max, uint32_t host_max, uint32_t ip_max);
 /* Gives back what iptable_lease() claimed; a cell that is zero stays zero. */

@@ -61,9 +61,9 @@ must_check enum outcome ring_peek(struct ring *ring, const void **message_out, u
 void ring_advance(struct ring *ring);
 /* Gives all passed room back to the producer: one release store. */
 void ring_release(struct ring *ring);
-/* True if a published message waits (one acquire load). Either side may ask; the consumer's answer does not count what it
- * has passed, the producer's does until the release.
- * Sleeping without a lost wake-up takes an atomic_exchange on both sides, since a plain load of `asleep` may overtake the
- * store of the tail. Consumer: exchange(asleep, 1), then ring_has_message(), then sleep. Producer: ring_publish(), then
- * wake if exchange(asleep, 0) gave 1. */
+/* True if a published message waits (one acquire load). Either side may ask; the consumer's answer does not count what
+ * it has passed, the producer's does until the release.
+ * Sleeping without a lost wake-up takes a full barrier on both sides (an atomic_exchange, or a seq_cst fence before the
+ * load), since a plain load of `asleep` may overtake the store of the tail. Consumer: exchange(asleep, 1), then
+ * ring_has_message(), then sleep. Producer: ring_publish(), then wake if exchange(asleep, 0) gave 1. */
 bool ring_has_message(struct ring *ring);

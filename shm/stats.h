@@ -47,8 +47,8 @@
     X(in_flight, "requests on connections; of the coordinator: tasks given out")                                       \
     X(queued, "tasks waiting in host queues (coordinator)")
 
-/* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes (2^32 µs; more counts as that); a value's error is
- * under 1/16. Values under 16 have a bucket each, the 28 octaves above 16 each. */
+/* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes (2^32 µs; more counts as that); a value's error
+ * is under 1/16. Values under 16 have a bucket each, the 28 octaves above have 16 each. */
 #define HISTOGRAM_BUCKETS 464
 
 struct histogram {
@@ -92,8 +92,8 @@ struct stats_sum {
 
 /* Adds `page` to `sum` (zeroed by the caller at first). */
 void stats_sum_add(struct stats_sum *sum, const struct stats_page *page);
-/* The value at or below which the share `q` (0..1) of the counted values lies, µs: the largest that falls into the bucket of
- * that rank. 0 when empty. */
+/* The value at or below which the share `q` (0..1) of the counted values lies, µs: the largest that falls into the bucket
+ * of that rank. 0 when empty. */
 uint64_t stats_quantile(const uint64_t buckets[HISTOGRAM_BUCKETS], double q);
 /* Zeroes the gauges of a dead worker's page. */
 void stats_page_reset_gauges(struct stats_page *page);

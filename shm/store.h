@@ -1,7 +1,7 @@
 #pragma once
 /* The LMDB map: facts that outlive a request. The coordinator alone writes, in one transaction a tick; anybody reads.
- * Each record starts with a type byte and a version byte; one of another version is treated as absent. Values are copied
- * before use: LMDB does not align them. */
+ * Each record starts with a type byte and a version byte; one of another version is treated as absent. Values are
+ * copied before use: LMDB does not align them. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,8 +22,8 @@ struct store_dns {
     struct address addresses[]; /* count of them */
 };
 
-/* Opens (and makes, unless read_only) the map in `dir`. A damaged or foreign map is moved aside to "<name>.bad-<time>" with a
- * warning and a new one is made. maxreaders is set; descriptors are close-on-exec when this returns.
+/* Opens (and makes, unless read_only) the map in `dir`. A damaged or foreign map is moved aside to "<name>.bad-<time>"
+ * with a warning and a new one is made. maxreaders is set; descriptors are close-on-exec when this returns.
  * OUTCOME_SYSTEM: *reason_out says what failed (constant or until the next call). */
 must_check enum outcome store_open(struct store **store_out, const char *dir, bool read_only, const char **reason_out);
 /* Commits what is pending and closes. */
@@ -35,9 +35,10 @@ must_check enum outcome store_dns_get(struct store *s, const char *name, size_t 
                                       struct store_dns **dns_out);
 /* Queues an answer; written by the next store_commit(). Copies. */
 void store_dns_put(struct store *s, const char *name, size_t name_len, const struct store_dns *dns);
-/* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept going
- * without: the map is a cache here. */
+/* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept
+ * going without: the map is a cache here. */
 void store_commit(struct store *s);
 /* Calls `each` for all names, in order; stops when it returns false. `each` must not call the store. */
-void store_dns_each(struct store *s, bool (*each)(void *user, const char *name, size_t name_len,
-                                                  const struct store_dns *dns), void *user);
+void store_dns_each(struct store *s,
+                    bool (*each)(void *user, const char *name, size_t name_len, const struct store_dns *dns),
+                    void *user);

@@ -54,7 +54,7 @@ struct conn {
     } protocol;
     struct timer timer; /* connect, handshake or idle limit, by state */
     uint64_t id, dialed_us, connected_us, opened_us, idle_since_us;
-    uint64_t checked_us;       /* when its input was last read to the end */
+    uint64_t checked_turn;     /* the turn in which its input was last read to the end */
     struct fetch_list fetches; /* that run on it */
     unsigned active, capacity; /* their number, and at most */
     uint64_t served;           /* requests begun */

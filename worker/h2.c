@@ -10,6 +10,7 @@
 
 #define STREAM_WINDOW     (1 << 20)
 #define CONNECTION_WINDOW (16 << 20)
+#define ACKS_MAX          (NET_IN_BYTES / 9 + 1000)
 #define INTERIM_MAX       16
 #define GATHER_BYTES      16384  /* a TLS record's worth */
 #define BACKLOG_MAX       262144 /* gather no more while the socket holds this much back */
@@ -192,6 +193,8 @@ static nghttp2_option *make_options(void)
         die("out of memory: nghttp2 has no room for its options");
     /* Closed streams are of no use to a client that never reprioritises: their memory goes at once. */
     nghttp2_option_set_no_closed_streams(made, 1);
+    /* Answers to PING and SETTINGS are sent once a turn, so one read's worth of them may gather. */
+    nghttp2_option_set_max_outbound_ack(made, ACKS_MAX);
     return made;
 }
 

@@ -94,8 +94,7 @@ static void open_loop(struct worker *w)
     struct event_config *config = event_config_new();
 
     if (config) {
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST |
-                                          EVENT_BASE_FLAG_PRECISE_TIMER);
+        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
         w->base = event_base_new_with_config(config);
         event_config_free(config);
     }
@@ -144,6 +143,7 @@ static void wait_for_events(struct worker *w)
 {
     int flags = EVLOOP_ONCE;
 
+    w->turn++;
     atomic_store(&w->shared->asleep, 1);
     /* A task committed before the store above was seen has nobody to announce it. */
     if (inbox_waiting(w))

@@ -191,8 +191,8 @@ static struct conn *take_ready(struct pool_host *host)
             pool_retire(conn);
             continue;
         }
-        /* What sat idle is looked at before it is trusted; what was just read to its end was. */
-        if (conn->active == 0 && conn->checked_us != conn->worker->now_us && conn->exchange == &exchange_h1 &&
+        /* What sat idle is looked at before it is trusted; what was read to its end in this turn was. */
+        if (conn->active == 0 && conn->checked_turn != conn->worker->turn && conn->exchange == &exchange_h1 &&
             !conn_is_fresh(conn))
             continue;
         return conn;
@@ -384,7 +384,7 @@ void pool_on_open(struct conn *conn)
         atomic_fetch_or_explicit(&w->region.table.hosts[host->index].flags, HOST_HTTP1, memory_order_relaxed);
     conn->pooled = true;
     file(conn);
-    conn->checked_us = w->now_us;
+    conn->checked_turn = w->turn;
     pump(host);
     settle(conn);
 }
@@ -400,7 +400,7 @@ void pool_on_release(struct conn *conn)
         return;
     }
     file(conn);
-    conn->checked_us = conn->worker->now_us;
+    conn->checked_turn = conn->worker->turn;
     settle(conn);
     pump(host);
 }

@@ -1,11 +1,15 @@
 /* The TLS context, the BIO between libssl and our buffers, and the handshake. */
 #include "worker/tls.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "worker/conn.h"
@@ -71,6 +75,34 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
+static int keylog_fd = -1;
+
+/* The format of NSS key logs, which Wireshark reads; one write a line, so that workers can share the file. */
+static void on_keylog(const SSL *ssl, const char *line)
+{
+    char text[1024];
+    int len = snprintf(text, sizeof text, "%s\n", line);
+
+    (void)ssl;
+    if (len > 0 && (size_t)len < sizeof text) {
+        ssize_t n = write(keylog_fd, text, (size_t)len);
+        (void)n;
+    }
+}
+
+static void open_keylog(SSL_CTX *ctx)
+{
+    const char *path = getenv("SSLKEYLOGFILE");
+
+    if (!path || !*path)
+        return;
+    keylog_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (keylog_fd >= 0)
+        SSL_CTX_set_keylog_callback(ctx, on_keylog);
+    else
+        log_event(LOG_WARN, "no-key-log", "file=\"%s\" error=\"%s\"", path, strerror(errno));
+}
+
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -100,6 +132,7 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
     const unsigned char *alpn = strcmp(options->http_version, "1.1") == 0 ? only_h1
                                 : strcmp(options->http_version, "2") == 0 ? only_h2
                                                                           : both;
+    open_keylog(ctx);
     SSL_CTX_set_alpn_protos(ctx, alpn, (unsigned)strlen((const char *)alpn));
     return ctx;
 }

@@ -34,6 +34,7 @@ struct worker {
     struct event *wake, *tick;
     struct timers timers; /* their user is the worker */
     uint64_t now_us;      /* monotonic, of this turn or later */
+    uint64_t turn;        /* counted each time the loop is about to wait */
     uint64_t tick_at_us;  /* when `tick` is set to fire */
     SSL_CTX *tls;
     struct request_defaults defaults;

@@ -64,7 +64,7 @@ def curl(*arguments):
     ("/ok", b"\r\n\r\nok"), ("/bytes/20", b"\r\n\r\n0123456789abcdef0123"), ("/interim/2", b"\r\n\r\nok"),
     ("/trailers", b"X-Sum: 17"), ("/status/404", b"HTTP/1.1 404"), ("/lf-only", b"OK\nContent-Length"),
     ("/stray/beside", b"okHTTP/1.1 299"), ("/stray/after?ms=1", b"okHTTP/1.1 299"), ("/length/long", b"Length: 50\r\n"),
-    ("/chunks/bare-lf", b"4\nwiki\n"), ("/head/obs-fold", b"\r\n two"), ("/redirect/3", b"Location: /redirect/2"),
+    ("/chunks/bare-lf", b"4\nwiki\n"), ("/head/obs-fold", b"\r\n two"), ("/redirect/3", b"Location: /redirect/2?ms=0"),
 ])
 def test_answers_stay_open_after(origin, path, content):
     data, end = get(origin, path, seconds=0.1)

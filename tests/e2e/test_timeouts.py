@@ -47,18 +47,13 @@ def test_total_timeout_ends_everything(hotfleet, origin, path, port, flag):
 
 
 def test_total_timeout_covers_all_redirects(hotfleet, origin):
-    slow = origin.url("/slow?ms=300")
-    for _ in range(4):
-        slow = origin.url("/to?url=") + slow.replace("%", "%25").replace("&", "%26").replace("?", "%3F")
-    loop = origin.url("/loop")
-    result = hotfleet([loop, slow], "--total-timeout", "5s")
-    records = check_complete(result, 2)
-    check_failed(records[1], "too-many-redirects", "deadline")
-    check_answered(records[2])
+    record = check_complete(hotfleet([origin.url("/redirect/9?ms=200")], "--total-timeout", "700ms"), 1)[1]
+    check_failed(record, "deadline")
+    assert 2 <= len(origin.requests()) <= 4
 
 
 def test_total_timeout_covers_all_retries(hotfleet, origin):
-    """Each try takes 300 ms and is then closed; the fourth would begin after the end."""
+    """The server asks for a second before each try; there is time for two."""
     url = origin.url("/limit/503?n=100&after=1")
     result = hotfleet([url], "--total-timeout", "1500ms", "--retry", "20")
     record = check_complete(result, 1)[1]

@@ -397,13 +397,14 @@ async def race(x):
     return await x.ended()
 
 
-# Redirects: /redirect/N (a chain of N, then /ok) /loop /to?url=&code= /relative/up /no-location
+# Redirects: /redirect/N?ms= (a chain of N, then /ok) /loop /to?url=&code= /relative/up /no-location
 
 
 @answer
 async def redirect(x):
-    left = int(x.argument("1"))
-    target = f"/redirect/{left - 1}" if left > 1 else "/ok"
+    left, ms = int(x.argument("1")), x.number("ms", 0)
+    await asyncio.sleep(ms / 1000)
+    target = f"/redirect/{left - 1}?ms={ms}" if left > 1 else "/ok"
     return await x.whole(x.number("code", 302), f"Location: {target}", body=b"moved")
 
 
