@@ -99,25 +99,39 @@ static void put_address(struct buffer *b, const char *key, size_t key_len, const
     json_put_string(b, text, address_format(a, text));
 }
 
-static void put_connection(struct buffer *b, const struct record *r)
+void record_format_connection(struct buffer *b, const struct record_connection *c)
 {
-    if (r->host_ip)
-        put_address(b, "host_ip", 7, r->host_ip);
-    if (!r->connected)
-        return;
-    if (r->local_ip)
-        put_address(b, "local_ip", 8, r->local_ip);
-    if (r->http_version)
-        member_text(b, "http_version", r->http_version);
-    if (r->tls_version) {
+    /* An object of its own at first, so that the commas fall right; its brace is taken off at the end. */
+    size_t start = b->len;
+
+    json_open(b);
+    if (c->host_ip)
+        put_address(b, "host_ip", 7, c->host_ip);
+    if (c->local_ip)
+        put_address(b, "local_ip", 8, c->local_ip);
+    if (c->http_version)
+        member_text(b, "http_version", c->http_version);
+    if (c->tls_version) {
         json_key(b, "tls");
         json_open(b);
-        member_text(b, "version", r->tls_version);
-        member_text(b, "cipher", r->tls_cipher);
-        json_member_bool(b, "resumed", r->tls_resumed);
+        member_text(b, "version", c->tls_version);
+        member_text(b, "cipher", c->tls_cipher);
+        json_member_bool(b, "resumed", c->tls_resumed);
         json_close(b);
     }
-    member_span(b, "sni", r->sni);
+    member_span(b, "sni", c->sni);
+    memmove(b->data + start, b->data + start + 1, b->len - start - 1);
+    b->len--;
+}
+
+static void put_connection(struct buffer *b, const struct record *r)
+{
+    if (r->connection.len) {
+        buffer_append_char(b, ',');
+        buffer_append(b, r->connection.data, r->connection.len);
+    } else if (r->dialed) {
+        put_address(b, "host_ip", 7, r->dialed);
+    }
 }
 
 static void put_times(struct buffer *b, const struct record *r)
@@ -162,7 +176,7 @@ static void put_exchange(struct buffer *b, const struct record *r)
 {
     if (r->attempts)
         json_member_uint(b, "attempts", r->attempts);
-    if (r->connected) {
+    if (r->connection.len) {
         json_member_uint(b, "worker", r->worker);
         json_member_uint(b, "conn_id", r->conn_id);
         json_member_bool(b, "reused", r->reused);

@@ -34,13 +34,8 @@ struct record {
     struct span final_url;  /* after redirects */
     const uint16_t *chain;
     unsigned chain_count;
-    /* The connection; connected false: of it only host_ip is shown, the address that did not answer. */
-    bool connected;
-    const struct address *host_ip, *local_ip; /* NULL: unknown */
-    const char *http_version;                 /* "1.1", "2"; NULL: unknown */
-    const char *tls_version, *tls_cipher;     /* NULL: no TLS */
-    bool tls_resumed;
-    struct span sni;
+    struct span connection;       /* members made by record_format_connection(); absent: never connected */
+    const struct address *dialed; /* the address that did not answer; NULL: none */
     unsigned worker;
     uint64_t conn_id;
     bool reused;
@@ -54,5 +49,16 @@ struct record {
     struct span tag;       /* JSON text, put as it is */
 };
 
+/* What is the same in every record of one connection. */
+struct record_connection {
+    const struct address *host_ip, *local_ip; /* NULL: unknown */
+    const char *http_version;                 /* "1.1", "2" */
+    const char *tls_version, *tls_cipher;     /* NULL: no TLS */
+    bool tls_resumed;
+    struct span sni;
+};
+
+/* Appends the members of a connection, to be given to record_format() each time. */
+void record_format_connection(struct buffer *out, const struct record_connection *c);
 /* Appends the record as one line with its newline. */
 void record_format(struct buffer *out, const struct record *r);

@@ -317,15 +317,14 @@ enum outcome resolver_open(struct resolver **resolver_out, struct event_base *ba
 
 void resolver_close(struct resolver *r)
 {
-    struct job *job;
-
     if (!r)
         return;
     assert(!r->telling);
     for (int state = 0; state < JOB_STATES_COUNT; state++) {
-        while ((job = TAILQ_FIRST(&r->jobs[state])) != NULL) {
-            job_unlink(r, job);
+        for (struct job *job = TAILQ_FIRST(&r->jobs[state]); job;) {
+            struct job *next = TAILQ_NEXT(job, link);
             job_free(job);
+            job = next;
         }
     }
     resolver_lines_close(r);

@@ -18,7 +18,7 @@
 #define TYPE_CNAME     5
 #define TYPE_AAAA      28
 #define CLASS_IN       1
-#define SEEN_SLOTS     (2u * STORE_ADDRESSES_MAX)
+#define SEEN_SLOTS     ((size_t)2 * STORE_ADDRESSES_MAX)
 #define SEEN_FROM      16 /* fewer addresses are compared one by one */
 
 /* A name as on the wire (length bytes and labels), in lower case and without pointers. */
@@ -176,7 +176,7 @@ static uint32_t remove_duplicates(struct address *list, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         bool duplicate = false;
         if (seen) {
-            uint32_t slot = hash_address(seed, &list[i]) % SEEN_SLOTS;
+            size_t slot = hash_address(seed, &list[i]) % SEEN_SLOTS;
             while (seen[slot] && !address_equal(&list[seen[slot] - 1], &list[i]))
                 slot = (slot + 1) % SEEN_SLOTS;
             duplicate = seen[slot] != 0;

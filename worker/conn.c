@@ -75,6 +75,22 @@ static void on_timer(struct timer *timer, void *user)
 
 static void take_records(struct conn *conn);
 
+static void describe(struct conn *conn)
+{
+    struct record_connection c = {
+        .host_ip = &conn->address,
+        .local_ip = conn->local.family ? &conn->local : NULL,
+        .http_version = conn->exchange->version,
+        .tls_version = conn->tls_version,
+        .tls_cipher = conn->tls_cipher,
+        .tls_resumed = conn->tls_resumed,
+    };
+
+    if (conn->ssl && !conn->host->is_ip)
+        c.sni = (struct span){conn->host->verify_name, strlen(conn->host->verify_name)};
+    record_format_connection(&conn->record, &c);
+}
+
 static void go_open(struct conn *conn)
 {
     struct worker *w = conn->worker;
@@ -93,6 +109,7 @@ static void go_open(struct conn *conn)
         STATS_ADD(w->page, resumptions, conn->tls_resumed);
     }
     conn->exchange->open(conn);
+    describe(conn);
     /* What came with the handshake's last flight is looked at before any request is on the connection: it can't be an
      * answer. */
     if (conn->ssl && conn->net_len)
@@ -463,6 +480,7 @@ void conn_sweep(struct worker *w)
             conn->exchange->close(conn);
         SSL_free(conn->ssl);
         buffer_fini(&conn->out);
+        buffer_fini(&conn->record);
         free(conn);
     }
 }

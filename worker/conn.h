@@ -63,8 +63,9 @@ struct conn {
     bool net_eof;
     struct buffer out; /* what the socket did not take */
     const char *tls_version, *tls_cipher;
-    bool tls_resumed;
-    char detail[160]; /* of a failure */
+    bool tls_resumed, tls_slim; /* slim: its buffers were given back while it is idle */
+    struct buffer record;       /* its members of every record, formatted when it opens */
+    char detail[160];           /* of a failure */
 };
 
 /* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was

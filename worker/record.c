@@ -18,15 +18,7 @@ static uint64_t since(uint64_t from_us, uint64_t to_us)
 
 static void set_connection(struct record *r, const struct fetch *f, const struct conn *conn)
 {
-    r->connected = true;
-    r->host_ip = &conn->address;
-    r->local_ip = conn->local.family ? &conn->local : NULL;
-    r->http_version = conn->exchange ? conn->exchange->version : NULL;
-    r->tls_version = conn->tls_version;
-    r->tls_cipher = conn->tls_cipher;
-    r->tls_resumed = conn->tls_resumed;
-    if (conn->ssl && !conn->host->is_ip)
-        r->sni = (struct span){conn->host->verify_name, strlen(conn->host->verify_name)};
+    r->connection = (struct span){conn->record.data, conn->record.len};
     r->conn_id = conn->id;
     r->reused = f->reused;
     r->connect_us = f->reused ? 0 : since(conn->dialed_us, conn->connected_us);
@@ -89,7 +81,7 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
     if (conn)
         set_connection(&r, f, conn);
     else if (f->dialed)
-        r.host_ip = &f->dialed->address;
+        r.dialed = &f->dialed->address;
     if (w->options.hash && f->head_done && f->digest && EVP_DigestFinal_ex(f->digest, digest, NULL) == 1)
         r.sha256 = digest;
     buffer_clear(&w->line);

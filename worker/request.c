@@ -270,14 +270,18 @@ void request_put_h1(const struct request_defaults *d, const struct fetch *f, str
     put_span(out, body);
 }
 
-static nghttp2_nv nv(struct span name, struct span value)
+/* Only what outlives every request is passed to nghttp2 by reference; it copies the rest. */
+#define FIXED_NAME NGHTTP2_NV_FLAG_NO_COPY_NAME
+#define FIXED      (NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE)
+
+static nghttp2_nv nv(struct span name, struct span value, uint8_t flags)
 {
     return (nghttp2_nv){
         .name = (uint8_t *)(uintptr_t)name.data,
         .namelen = name.len,
         .value = (uint8_t *)(uintptr_t)value.data,
         .valuelen = value.len,
-        .flags = NGHTTP2_NV_FLAG_NONE,
+        .flags = flags,
     };
 }
 
@@ -298,7 +302,7 @@ static size_t fill_own_h2(const struct fetch *f, struct buffer *scratch, nghttp2
         char *name = scratch->data + scratch->len;
         buffer_append(scratch, own.name.data, own.name.len);
         lower(name, own.name.len);
-        out[n++] = nv((struct span){name, own.name.len}, own.value);
+        out[n++] = nv((struct span){name, own.name.len}, own.value, NGHTTP2_NV_FLAG_NONE);
     }
     return n;
 }
@@ -309,21 +313,21 @@ size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, 
     struct span path = {f->url.text + f->url.path_offset, f->url.len - f->url.path_offset};
     size_t n = 0;
 
-    out[n++] = nv(literal(":method"), request_method(d, f));
-    out[n++] = nv(literal(":scheme"), f->url.scheme == URL_HTTPS ? literal("https") : literal("http"));
-    out[n++] = nv(literal(":authority"), own_host(d, f));
-    out[n++] = nv(literal(":path"), path);
+    out[n++] = nv(literal(":method"), request_method(d, f), FIXED_NAME);
+    out[n++] = nv(literal(":scheme"), f->url.scheme == URL_HTTPS ? literal("https") : literal("http"), FIXED);
+    out[n++] = nv(literal(":authority"), own_host(d, f), FIXED_NAME);
+    out[n++] = nv(literal(":path"), path, FIXED_NAME);
     for (unsigned i = 0; i < d->count; i++) {
         const struct request_field *field = &d->fields[i];
         if (!span_is(field->lower, "host") && !(crossed && field->secret) &&
             !(f->headers.len && own_has(f->headers, field->lower)))
-            out[n++] = nv(field->lower, field->value);
+            out[n++] = nv(field->lower, field->value, FIXED);
     }
     struct span body = request_body(d, f);
     if (body.data) {
         static char length[24];
         int len = snprintf(length, sizeof length, "%zu", body.len);
-        out[n++] = nv(literal("content-length"), (struct span){length, (size_t)len});
+        out[n++] = nv(literal("content-length"), (struct span){length, (size_t)len}, FIXED_NAME);
     }
     if (f->headers.len)
         n += fill_own_h2(f, scratch, out + n, REQUEST_FIELDS_MAX + 6 - n);

@@ -163,10 +163,12 @@ enum outcome tls_start(struct conn *conn)
     }
     if (host->session)
         SSL_set_session(ssl, host->session);
+    ERR_clear_error();
     conn->ssl = ssl;
     return OUTCOME_OK;
 }
 
+/* Every path that meets an error clears libssl's queue: SSL_get_error() trusts that it was empty before the call. */
 static enum outcome describe_failure(struct conn *conn)
 {
     long verified = SSL_get_verify_result(conn->ssl);
@@ -194,10 +196,11 @@ static void note_parameters(struct conn *conn)
 
 enum outcome tls_handshake(struct conn *conn)
 {
-    ERR_clear_error();
     int n = SSL_do_handshake(conn->ssl);
 
     if (n == 1) {
+        /* Verification may leave words about what it tried and did not need. */
+        ERR_clear_error();
         note_parameters(conn);
         return OUTCOME_OK;
     }
@@ -224,7 +227,6 @@ bool tls_chose_h2(const struct conn *conn)
 
 enum outcome tls_read(struct conn *conn, char *out, size_t size, size_t *len_out)
 {
-    ERR_clear_error();
     if (SSL_read_ex(conn->ssl, out, size, len_out) == 1)
         return OUTCOME_OK;
     int error = SSL_get_error(conn->ssl, 0);
@@ -246,7 +248,6 @@ enum outcome tls_write(struct conn *conn, const void *data, size_t len)
 
     while (len > 0) {
         size_t n = 0;
-        ERR_clear_error();
         if (SSL_write_ex(conn->ssl, at, len, &n) != 1) {
             describe_failure(conn);
             return OUTCOME_TLS_ERROR;
@@ -259,8 +260,12 @@ enum outcome tls_write(struct conn *conn, const void *data, size_t len)
 
 void tls_close(struct conn *conn)
 {
-    ERR_clear_error();
     if (SSL_is_init_finished(conn->ssl))
         SSL_shutdown(conn->ssl);
     ERR_clear_error();
+}
+
+void tls_free_buffers(struct conn *conn)
+{
+    SSL_free_buffers(conn->ssl);
 }

@@ -25,5 +25,7 @@ bool tls_chose_h2(const struct conn *conn);
  * OUTCOME_TLS_ERROR with conn->detail. */
 must_check enum outcome tls_read(struct conn *conn, char *out, size_t size, size_t *len_out);
 must_check enum outcome tls_write(struct conn *conn, const void *data, size_t len);
+/* Gives the buffers of an idle connection back, about 33 KB; libssl makes new ones when it needs them. */
+void tls_free_buffers(struct conn *conn);
 /* Sends close_notify; waits for nothing. */
 void tls_close(struct conn *conn);
