@@ -92,3 +92,5 @@ struct outcome_row {
 /* The row of `o`; out of range gives the row of OUTCOME_SYSTEM, so that a number from shared memory is safe. */
 const struct outcome_row *outcome_row(enum outcome o);
 const char *outcome_name(enum outcome o);
+/* Whether a request with this method may be sent twice (RFC 9110 9.2.2). */
+bool outcome_method_idempotent(const char *method, size_t len);

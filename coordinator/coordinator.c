@@ -24,16 +24,18 @@
 #include "coordinator/results.h"
 #include "coordinator/statedir.h"
 
-#define DOZE_US          2000  /* how long records may gather while they flow */
-#define FLUSH_AFTER_US   20000 /* how long a record may wait for its batch */
-#define STORE_AFTER_US   250000
-#define FORCED_GRACE_MS  100
-#define CLOSING_GRACE_MS 3000
+#define DOZE_US            2000  /* how long records may gather while they flow */
+#define FLUSH_AFTER_US     20000 /* how long a record may wait for its batch */
+#define STORE_AFTER_US     250000
+#define BLOCKED_LOOK_US    20000
+#define BLOCKED_LOOK_HOSTS 16
+#define FORCED_GRACE_MS    100
+#define CLOSING_GRACE_MS   3000
 
 struct coordinator {
     const struct options *options;
     struct event_base *base;
-    struct event *tick, *signals[4];
+    struct event *tick, *signals[5];
     struct region region;
     struct region_header *shared;
     struct statedir state;
@@ -50,7 +52,10 @@ struct coordinator {
     struct progress *progress;
     struct stats_page *page;
     int input_fd;
-    bool draining, forced, output_gone, slot_freed;
+    bool draining, forced, output_gone;
+    bool slot_freed; /* a connection was closed, or a worker died or was started, since blocked hosts were last looked
+                        at */
+    uint64_t blocked_at_us;
     int signal_number;
     uint64_t drain_until_us, last_flush_us, last_store_us;
 };
@@ -64,9 +69,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 static void on_wake(void *user)
 {
-    struct coordinator *c = user;
-
-    c->slot_freed = true;
+    (void)user;
 }
 
 static void on_writable(void *user)
@@ -96,6 +99,11 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
     if (number == SIGUSR1) {
         progress_print(c->progress);
+        return;
+    }
+    if (number == SIGHUP || number == SIGUSR2) {
+        log_event(LOG_WARN, "signal-without-effect", "signal=%d; this version has nothing to reload or rotate",
+                  (int)number);
         return;
     }
     c->forced = c->draining;
@@ -242,7 +250,7 @@ static void wire(struct coordinator *c)
 
 static void catch_signals(struct coordinator *c)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 
     signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -293,10 +301,12 @@ static void wait_for_events(struct coordinator *c, enum region_sleep how, uint64
     } else {
         event_del(c->tick);
     }
-    atomic_store(&c->shared->slot_wanted, frontier_has_blocked(c->frontier));
+    uint32_t slot = REGION_SLOT_UNWANTED;
+    if (frontier_has_blocked(c->frontier))
+        atomic_compare_exchange_strong(&c->shared->slot_wanted, &slot, REGION_SLOT_WANTED);
     atomic_store(&c->shared->coordinator_asleep, (uint32_t)how);
-    /* A record committed before the store above was seen has nobody to announce it. */
-    if (how == REGION_AWAKE || (how == REGION_ASLEEP && results_waiting(&c->results)))
+    /* A record or a slot given before the store above was seen has nobody to announce it. */
+    if (how == REGION_AWAKE || slot == REGION_SLOT_FREED || (how == REGION_ASLEEP && results_waiting(&c->results)))
         flags = EVLOOP_NONBLOCK;
     event_base_loop(c->base, flags);
     atomic_store(&c->shared->coordinator_asleep, REGION_AWAKE);
@@ -307,14 +317,44 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static uint64_t start_workers(struct coordinator *c, uint64_t now)
+{
+    unsigned running = fleet_running(c->fleet);
+    uint64_t next = fleet_start_due(c->fleet, now);
+
+    if (fleet_running(c->fleet) > running)
+        c->slot_freed = true;
+    return next;
+}
+
+/* Blocked hosts go on when slots are free. Who has waited for long gets a look all the same: a slot may be had by
+ * closing what another worker keeps idle. */
+static void unblock(struct coordinator *c, uint64_t now, unsigned answers)
+{
+    uint32_t freed = REGION_SLOT_FREED;
+
+    if (atomic_compare_exchange_strong(&c->shared->slot_wanted, &freed, REGION_SLOT_UNWANTED))
+        c->slot_freed = true;
+    if (!frontier_has_blocked(c->frontier)) {
+        c->blocked_at_us = now;
+        c->slot_freed = false;
+    } else if (c->slot_freed || answers || now - c->blocked_at_us > BLOCKED_LOOK_US) {
+        frontier_unblock(c->frontier, answers + BLOCKED_LOOK_HOSTS);
+        c->blocked_at_us = now;
+        c->slot_freed = false;
+    }
+}
+
 /* Decides how to wait after a turn that took `taken` results. */
 static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool ring_full)
 {
     uint64_t now = clock_us();
-    uint64_t next = earlier(timers_next(&c->timers), fleet_start_due(c->fleet, now));
+    uint64_t next = earlier(timers_next(&c->timers), start_workers(c, now));
 
     if (c->draining)
         next = earlier(next, c->drain_until_us);
+    if (frontier_has_blocked(c->frontier))
+        next = earlier(next, c->blocked_at_us + BLOCKED_LOOK_US);
     if (records_due(c->records) || now - c->last_flush_us > FLUSH_AFTER_US)
         flush(c);
     if (feed_goes_on) {
@@ -334,17 +374,16 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
 
 static void run(struct coordinator *c)
 {
-    fleet_start_due(c->fleet, clock_us());
+    start_workers(c, clock_us());
     while (!finished(c)) {
         uint64_t now = clock_us();
         dispatch_begin_turn(c->dispatch, now);
         timers_run(&c->timers, now, c->frontier);
+        uint64_t answered = c->results.answered;
         unsigned taken = results_turn(&c->results);
         bool feed_goes_on = feed_turn(c->feed);
         bool ring_full = false;
-        if (taken || c->slot_freed)
-            frontier_unblock(c->frontier, taken + 4);
-        c->slot_freed = false;
+        unblock(c, now, (unsigned)(c->results.answered - answered));
         if (!c->draining)
             ring_full = dispatch_run(c->dispatch);
         fleet_wake(c->fleet);

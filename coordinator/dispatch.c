@@ -115,23 +115,44 @@ static void set_wanted(struct dispatch *d, struct host *host, uint32_t wanted)
     host->wanted = wanted;
 }
 
-/* The worker with the most free room on its connections to the host; one without any only while one more may be opened.
- */
+/* May this worker work for the host at all? One without a connection to it only while one more may be opened. */
+static bool eligible(const struct dispatch *d, const struct prospect *p, uint32_t w)
+{
+    if (fleet_worker(d->fleet, w)->pid == 0)
+        return false;
+    if (p->cells[w] > 0)
+        return true;
+    if (p->open >= p->conns_max)
+        return false;
+    /* In a full fleet only who holds some connection can close it for a new one. */
+    return !p->fleet_full || atomic_load_explicit(&d->region->table.fleet_cells[w], memory_order_relaxed) > 0;
+}
+
+/* After a task was handed back, the next worker in turn: who refused it knew no way to make room. */
+static uint32_t choose_in_turn(const struct dispatch *d, const struct host *host, const struct prospect *p)
+{
+    uint32_t workers = fleet_workers(d->fleet);
+
+    for (uint32_t i = 0; i < workers; i++) {
+        uint32_t w = (host->refused_by + 1 + i) % workers;
+        if (eligible(d, p, w))
+            return w;
+    }
+    return NO_WORKER;
+}
+
+/* The worker with the most free room on its connections to the host. */
 static uint32_t choose(const struct dispatch *d, const struct host *host, const struct prospect *p)
 {
     uint32_t best = NO_WORKER;
     int64_t best_load = 0;
     uint32_t best_given = 0;
 
+    if (host->refused && p->open == 0)
+        return choose_in_turn(d, host, p);
     for (uint32_t w = 0; w < fleet_workers(d->fleet); w++) {
         const struct fleet_worker *worker = fleet_worker(d->fleet, w);
-        if (worker->pid == 0)
-            continue;
-        if (p->cells[w] == 0 && p->open >= p->conns_max)
-            continue;
-        /* In a full fleet only who holds some connection can close it for a new one. */
-        if (p->cells[w] == 0 && p->fleet_full &&
-            atomic_load_explicit(&d->region->table.fleet_cells[w], memory_order_relaxed) == 0)
+        if (!eligible(d, p, w))
             continue;
         int64_t load = (int64_t)host->given[w] - (int64_t)p->cells[w] * p->per_conn;
         if (best == NO_WORKER || load < best_load || (load == best_load && worker->given_count < best_given)) {
@@ -225,6 +246,7 @@ static bool give(struct dispatch *d, struct host *host, uint32_t w)
         return false;
     }
     frontier_take(d->frontier, host);
+    task->ring_end = worker->tasks.position;
     task->place = TASK_GIVEN;
     task->worker = w;
     TAILQ_INSERT_TAIL(&worker->given, task, link);

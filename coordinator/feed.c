@@ -41,7 +41,7 @@ struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on
                        feed_wants_more wants_more, void *user)
 {
     struct feed *f = calloc(1, sizeof *f);
-    struct stat st;
+    struct stat st = {0};
 
     if (!f)
         die("out of memory: no room for the input buffer");

@@ -249,6 +249,15 @@ unsigned fleet_workers(const struct fleet *f)
     return f->count;
 }
 
+unsigned fleet_running(const struct fleet *f)
+{
+    unsigned running = 0;
+
+    for (unsigned i = 0; i < f->count; i++)
+        running += f->workers[i].pid > 0;
+    return running;
+}
+
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker)
 {
     return &f->workers[worker];

@@ -43,6 +43,8 @@ struct host {
     uint64_t not_before_us;            /* monotonic: the server asked to be left alone (Retry-After) */
     struct timer wait;                 /* until not_before_us */
     uint32_t slot, done_in_slot, pace; /* answers per slot of time lately: how many tasks to give ahead */
+    bool refused;                      /* its last task was handed back, */
+    uint32_t refused_by;               /* by this worker */
     uint32_t wanted;                   /* connections that its given tasks keep busy, as planned by dispatch */
     uint16_t port;
     uint8_t scheme;

@@ -5,7 +5,7 @@
 #include "common/log.h"
 #include "shm/task.h"
 
-#define DEATHS_MAX 3 /* workers that may die holding one task before it is given up */
+#define DEATHS_MAX 5 /* workers that may die holding one task before it is given up */
 
 static void count(struct results *r, enum outcome outcome)
 {
@@ -144,10 +144,12 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
     task->attempts = m.attempts;
     task->first_attempt_wall_us = m.first_attempt_wall_us;
     task->started_us = m.started_us;
+    r->answered += m.kind != RESULT_HAND_BACK;
     if (m.host_wait_ms)
         frontier_hold_host(r->frontier, host, m.host_wait_ms);
     switch ((enum result_kind)m.kind) {
     case RESULT_RECORD:
+        host->refused = false;
         finish(r, task, &m);
         break;
     case RESULT_REDIRECT:
@@ -157,6 +159,8 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
         frontier_delay(r->frontier, task, m.delay_ms);
         break;
     case RESULT_HAND_BACK:
+        host->refused = true;
+        host->refused_by = worker;
         frontier_put_back(r->frontier, task);
         frontier_block(r->frontier, host);
         break;
@@ -222,10 +226,29 @@ bool results_waiting(const struct results *r)
     return false;
 }
 
+/* A task whose worker died goes to another; `taken`: the dead one had taken it out of the ring, and may have sent it.
+ */
+static void give_again(struct results *r, struct task *task, bool taken)
+{
+    struct span method = task->method.data ? task->method : r->default_method;
+
+    task->deaths += taken;
+    if (taken && !outcome_method_idempotent(method.data, method.len)) {
+        results_fail(r, task, OUTCOME_RETRIES_EXHAUSTED,
+                     "its worker died, and the request is not one to be sent twice");
+    } else if (task->deaths >= DEATHS_MAX) {
+        results_fail(r, task, OUTCOME_RETRIES_EXHAUSTED, "the workers that held it died");
+    } else {
+        STATS_ADD(r->page, requeued, 1);
+        frontier_put_back(r->frontier, task);
+    }
+}
+
 void results_on_death(struct results *r, unsigned worker)
 {
     struct fleet_worker *w = fleet_worker(r->fleet, worker);
     struct task *task;
+    uint64_t taken_to = ring_taken_to(&w->tasks);
     const void *data;
     uint32_t len;
 
@@ -235,10 +258,6 @@ void results_on_death(struct results *r, unsigned worker)
     STATS_ADD(r->page, worker_deaths, 1);
     while ((task = TAILQ_LAST(&w->given, task_list))) {
         dispatch_take_back(r->dispatch, task);
-        STATS_ADD(r->page, requeued, 1);
-        if (++task->deaths >= DEATHS_MAX)
-            results_fail(r, task, OUTCOME_RETRIES_EXHAUSTED, "the workers that held it died");
-        else
-            frontier_put_back(r->frontier, task);
+        give_again(r, task, task->ring_end <= taken_to);
     }
 }

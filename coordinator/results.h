@@ -23,6 +23,7 @@ struct results {
     struct stats_page *page;
     struct span default_method;
     uint64_t done, failed; /* records made */
+    uint64_t answered;     /* results that ended work in a worker: all but tasks handed back */
     uint64_t outcomes[OUTCOME_COUNT];
     struct buffer scratch; /* a redirect's next URL */
 };

@@ -24,8 +24,9 @@ struct task {
     uint64_t seq;
     uint32_t slot;
     enum task_place place;
-    unsigned worker; /* while given */
-    unsigned deaths; /* workers that died holding it */
+    unsigned worker;   /* while given */
+    unsigned deaths;   /* workers that died after they had taken it */
+    uint64_t ring_end; /* while given: where its message ends in the task ring */
     struct host *host;
     TAILQ_ENTRY(task) link; /* host queue, or the worker's list of given tasks */
     struct timer delay;

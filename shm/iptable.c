@@ -154,6 +154,11 @@ uint32_t iptable_fleet_open(const struct iptable *t)
     return row_open(t, t->fleet_cells);
 }
 
+uint32_t iptable_ip_cell(const struct iptable *t, uint32_t ip, uint32_t worker)
+{
+    return ip < t->ips_max && worker < t->workers ? atomic_load(&ip_row(t, ip)[worker]) : 0;
+}
+
 uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t worker)
 {
     return index < t->hosts_max && worker < t->workers ? atomic_load(&host_row(t, index)[worker]) : 0;

@@ -1,8 +1,8 @@
 #pragma once
-/* Hosts and addresses as all processes see them: whom to connect to, whose turn it is, and how many connections are open.
- * Written by the coordinator: names, address lists, flags. Written by workers: their own cells, and the shared turn
- * counters. Limits are exact without a lock: a lease claims the worker's own cell, sums the cells, and steps back when the
- * sum is above the limit; two racers may both step back, never both pass. */
+/* Hosts and addresses as all processes see them: whom to connect to, whose turn it is, and how many connections are
+ * open. Written by the coordinator: names, address lists, flags. Written by workers: their own cells, and the shared
+ * turn counters. Limits are exact without a lock: a lease claims the worker's own cell, sums the cells, and steps back
+ * when the sum is above the limit; two racers may both step back, never both pass. */
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,10 +22,10 @@ enum host_flag {
 };
 
 struct shm_host {
-    _Atomic uint32_t generation; /* coordinator; odd while the slot is being rewritten, 0 never used */
-    uint16_t port;               /* coordinator */
-    uint8_t scheme;              /* coordinator; enum url_scheme */
-    uint8_t name_len;            /* coordinator */
+    _Atomic uint32_t generation;    /* coordinator; odd while the slot is being rewritten, 0 never used */
+    uint16_t port;                  /* coordinator */
+    uint8_t scheme;                 /* coordinator; enum url_scheme */
+    uint8_t name_len;               /* coordinator */
     char name[HOST_NAME_MAX_BYTES]; /* coordinator; as in the URL, lower case, IPv6 in brackets; NUL-terminated */
     /* coordinator; the address list in one word: first index into ip_refs (32 bits), count (16), version (16) */
     _Atomic uint64_t addresses;
@@ -73,20 +73,21 @@ void iptable_host_publish(struct iptable *t, uint32_t index, uint32_t first, uin
 uint32_t iptable_host_open(const struct iptable *t, uint32_t index);
 uint32_t iptable_ip_open(const struct iptable *t, uint32_t ip);
 uint32_t iptable_fleet_open(const struct iptable *t);
+uint32_t iptable_ip_cell(const struct iptable *t, uint32_t ip, uint32_t worker);
 uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t worker);
 /* After waitpid of a worker: all its cells become zero. */
 void iptable_reclaim(struct iptable *t, uint32_t worker);
 
 /* --- workers --- */
-/* Deals the next address of host `index` out: *ip_out indexes ips, *address_out is a copy. OUTCOME_IP_EXHAUSTED when the
- * list is empty, OUTCOME_CORRUPT when an index is out of range. */
+/* Deals the next address of host `index` out: *ip_out indexes ips, *address_out is a copy. OUTCOME_IP_EXHAUSTED when
+ * the list is empty, OUTCOME_CORRUPT when an index is out of range. */
 must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out,
                                              struct address *address_out);
 enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
 /* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
- * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may, seldom,
- * come of a rival that is refused too: it does not promise that anybody holds a connection whose return could be waited
- * for. */
+ * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may,
+ * seldom, come of a rival that is refused too: it does not promise that anybody holds a connection whose return could
+ * be waited for. */
 must_check enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip,
                                             uint32_t fleet_max, uint32_t host_max, uint32_t ip_max);
 /* Gives back what iptable_lease() claimed; a cell that is zero stays zero. */

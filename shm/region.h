@@ -25,6 +25,10 @@ enum region_sleep { REGION_AWAKE, REGION_DOZING, REGION_ASLEEP };
 /* The run's end: drain finishes what is in flight; close means that workers shut their connections and exit. */
 enum region_drain { REGION_RUNS, REGION_DRAINS, REGION_CLOSES };
 
+/* Whether a task waits for any connection to be closed. The coordinator says that one does, or takes the answer; the
+ * worker that gives a slot back while it is wanted answers, and wakes the coordinator. */
+enum region_slot { REGION_SLOT_UNWANTED, REGION_SLOT_WANTED, REGION_SLOT_FREED };
+
 /* One worker's switches. */
 struct region_worker {
     _Alignas(
@@ -48,9 +52,9 @@ struct region_header {
     uint64_t started_us; /* wall time */
     uint32_t coordinator_pid, reserved1;
     _Alignas(64) _Atomic uint32_t coordinator_asleep; /* coordinator: enum region_sleep */
-    _Atomic uint32_t slot_wanted; /* coordinator: 1 while a task waits for any connection to be closed */
-    _Atomic uint32_t draining;    /* coordinator: enum region_drain */
-    _Atomic uint32_t input_ended; /* coordinator: 1 once all input lines are read */
+    _Atomic uint32_t slot_wanted;                     /* enum region_slot */
+    _Atomic uint32_t draining;                        /* coordinator: enum region_drain */
+    _Atomic uint32_t input_ended;                     /* coordinator: 1 once all input lines are read */
     uint32_t reserved2[12];
     struct region_worker worker[REGION_WORKERS_MAX];
 };

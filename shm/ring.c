@@ -135,6 +135,12 @@ void ring_publish(struct ring *ring)
     atomic_store_explicit(&ring->shared->tail, ring->published, memory_order_release);
 }
 
+uint64_t ring_taken_to(struct ring *ring)
+{
+    refresh_head(ring);
+    return ring->other;
+}
+
 uint64_t ring_room(struct ring *ring)
 {
     if (free_bytes(ring) <= ring->mask / 2)

@@ -25,9 +25,9 @@ struct ring {
     struct ring_header *shared;
     uint8_t *bytes;
     uint64_t mask;
-    uint64_t position;  /* own: tail of a producer, head of a consumer */
-    uint64_t published; /* what the other side was last told */
-    uint64_t other;     /* last seen of the other side's position */
+    uint64_t position;    /* own: tail of a producer, head of a consumer */
+    uint64_t published;   /* what the other side was last told */
+    uint64_t other;       /* last seen of the other side's position */
     uint64_t reserved_at; /* producer: start of the open reservation */
     uint64_t open_end;    /* producer: end of the open reservation; consumer: end of the message last peeked */
     bool is_producer;
@@ -49,13 +49,16 @@ void *ring_reserve(struct ring *ring, uint32_t len);
 void ring_commit(struct ring *ring, uint32_t len);
 /* Shows all committed messages to the consumer: one release store. */
 void ring_publish(struct ring *ring);
+/* Producer: up to which of its own positions the consumer has given room back. */
+uint64_t ring_taken_to(struct ring *ring);
 /* Bytes free for further messages, as last known (asked anew once less than half is free). A message of `len` bytes is
  * sure to fit when 2 * (len + 16) are free: it may have to skip the ring's end. */
 uint64_t ring_room(struct ring *ring);
 
 /* Consumer. The oldest message not yet passed: OUTCOME_OK with its place and length, OUTCOME_AGAIN when there is none,
- * OUTCOME_CORRUPT when the producer's numbers make no sense (the ring is not to be used further). The message stays valid
- * until ring_release(). A broken producer can still change its bytes meanwhile: copy what is checked before it is used. */
+ * OUTCOME_CORRUPT when the producer's numbers make no sense (the ring is not to be used further). The message stays
+ * valid until ring_release(). A broken producer can still change its bytes meanwhile: copy what is checked before it is
+ * used. */
 must_check enum outcome ring_peek(struct ring *ring, const void **message_out, uint32_t *len_out);
 /* Passes the message last peeked; its room is given back by the next ring_release(). */
 void ring_advance(struct ring *ring);

@@ -1,7 +1,7 @@
 #pragma once
-/* Statistics pages: one a worker and one for the coordinator, each written by its owner alone with relaxed stores and read
- * by anybody. Counters only grow over the run (a replaced worker goes on with its page); gauges are zeroed when their
- * worker dies. */
+/* Statistics pages: one a worker and one for the coordinator, each written by its owner alone with relaxed stores and
+ * read by anybody. Counters only grow over the run (a replaced worker goes on with its page); gauges are zeroed when
+ * their worker dies. */
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -9,46 +9,46 @@
 #include "common/outcome.h"
 
 /* X(name, help) */
-#define STATS_COUNTERS(X)                                                                                              \
-    X(requests, "requests sent, retries included")                                                                     \
-    X(responses, "answers received whole")                                                                             \
-    X(records, "records written by this worker")                                                                       \
-    X(failed, "records with an error code")                                                                            \
-    X(retries, "attempts after the first")                                                                             \
-    X(redirects, "redirects followed")                                                                                 \
-    X(dials, "connections begun")                                                                                      \
-    X(connects, "connections made, handshake included")                                                                \
-    X(dial_failures, "connections that could not be made")                                                             \
-    X(closes, "connections closed")                                                                                    \
-    X(handshakes, "TLS handshakes done")                                                                               \
-    X(resumptions, "TLS handshakes that resumed a session")                                                            \
-    X(reuses, "requests on a connection that had served one before")                                                   \
-    X(stray_closes, "connections closed because bytes came that belong to no request")                                 \
-    X(bytes_in, "bytes read from sockets")                                                                             \
-    X(bytes_out, "bytes written to sockets")                                                                           \
-    X(body_bytes, "body bytes received")                                                                               \
-    X(handed_back, "tasks given back to the coordinator for want of a slot")                                           \
-    X(response_us, "time spent by answered requests, summed")                                                          \
-    X(turns, "turns of the event loop")                                                                                \
-    X(lines, "input lines read (coordinator)")                                                                         \
-    X(invalid_lines, "input lines that are no valid request (coordinator)")                                            \
-    X(dns_queries, "names asked of the name servers (coordinator)")                                                    \
-    X(dns_cached, "names answered from the map (coordinator)")                                                         \
-    X(dns_failures, "names that could not be resolved (coordinator)")                                                  \
-    X(worker_deaths, "workers that died (coordinator)")                                                                \
-    X(requeued, "tasks given to another worker after a death (coordinator)")                                           \
+#define STATS_COUNTERS(X)                                                              \
+    X(requests, "requests sent, retries included")                                     \
+    X(responses, "answers received whole")                                             \
+    X(records, "records written by this worker")                                       \
+    X(failed, "records with an error code")                                            \
+    X(retries, "attempts after the first")                                             \
+    X(redirects, "redirects followed")                                                 \
+    X(dials, "connections begun")                                                      \
+    X(connects, "connections made, handshake included")                                \
+    X(dial_failures, "connections that could not be made")                             \
+    X(closes, "connections closed")                                                    \
+    X(handshakes, "TLS handshakes done")                                               \
+    X(resumptions, "TLS handshakes that resumed a session")                            \
+    X(reuses, "requests on a connection that had served one before")                   \
+    X(stray_closes, "connections closed because bytes came that belong to no request") \
+    X(bytes_in, "bytes read from sockets")                                             \
+    X(bytes_out, "bytes written to sockets")                                           \
+    X(body_bytes, "body bytes received")                                               \
+    X(handed_back, "tasks given back to the coordinator for want of a slot")           \
+    X(response_us, "time spent by answered requests, summed")                          \
+    X(turns, "turns of the event loop")                                                \
+    X(lines, "input lines read (coordinator)")                                         \
+    X(invalid_lines, "input lines that are no valid request (coordinator)")            \
+    X(dns_queries, "names asked of the name servers (coordinator)")                    \
+    X(dns_cached, "names answered from the map (coordinator)")                         \
+    X(dns_failures, "names that could not be resolved (coordinator)")                  \
+    X(worker_deaths, "workers that died (coordinator)")                                \
+    X(requeued, "tasks given to another worker after a death (coordinator)")           \
     X(bytes_written, "bytes of records written (coordinator)")
 
-#define STATS_GAUGES(X)                                                                                                \
-    X(conns_active, "connections with a request on them")                                                              \
-    X(conns_idle, "open connections without a request")                                                                \
-    X(conns_dialing, "connections being made")                                                                         \
-    X(waiting, "requests that wait for a connection")                                                                  \
-    X(in_flight, "requests on connections; of the coordinator: tasks given out")                                       \
+#define STATS_GAUGES(X)                                                          \
+    X(conns_active, "connections with a request on them")                        \
+    X(conns_idle, "open connections without a request")                          \
+    X(conns_dialing, "connections being made")                                   \
+    X(waiting, "requests that wait for a connection")                            \
+    X(in_flight, "requests on connections; of the coordinator: tasks given out") \
     X(queued, "tasks waiting in host queues (coordinator)")
 
-/* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes (2^32 µs; more counts as that); a value's error
- * is under 1/16. Values under 16 have a bucket each, the 28 octaves above have 16 each. */
+/* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes (2^32 µs; more counts as that); a value's
+ * error is under 1/16. Values under 16 have a bucket each, the 28 octaves above have 16 each. */
 #define HISTOGRAM_BUCKETS 464
 
 struct histogram {
@@ -67,8 +67,8 @@ struct stats_page {
 #undef STATS_FIELD
 
 /* Adds to a counter or gauge of one's own page: no read-modify-write instruction is needed, there is one writer. */
-#define STATS_ADD(page, name, n)                                                                                       \
-    atomic_store_explicit(&(page)->name, atomic_load_explicit(&(page)->name, memory_order_relaxed) + (uint64_t)(n),    \
+#define STATS_ADD(page, name, n)                                                                                    \
+    atomic_store_explicit(&(page)->name, atomic_load_explicit(&(page)->name, memory_order_relaxed) + (uint64_t)(n), \
                           memory_order_relaxed)
 #define STATS_SET(page, name, n) atomic_store_explicit(&(page)->name, (uint64_t)(n), memory_order_relaxed)
 #define STATS_GET(page, name)    atomic_load_explicit(&(page)->name, memory_order_relaxed)
@@ -92,8 +92,8 @@ struct stats_sum {
 
 /* Adds `page` to `sum` (zeroed by the caller at first). */
 void stats_sum_add(struct stats_sum *sum, const struct stats_page *page);
-/* The value at or below which the share `q` (0..1) of the counted values lies, µs: the largest that falls into the bucket
- * of that rank. 0 when empty. */
+/* The value at or below which the share `q` (0..1) of the counted values lies, µs: the largest that falls into the
+ * bucket of that rank. 0 when empty. */
 uint64_t stats_quantile(const uint64_t buckets[HISTOGRAM_BUCKETS], double q);
 /* Zeroes the gauges of a dead worker's page. */
 void stats_page_reset_gauges(struct stats_page *page);

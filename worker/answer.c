@@ -17,6 +17,7 @@ void answer_reset(struct fetch *f)
     f->status = f->interim = 0;
     f->content_length = -1;
     f->head_bytes = f->body_bytes = 0;
+    f->retry_after_given = false;
     f->retry_after_ms = 0;
     f->content_type = f->location = f->webserver = (struct meta_span){0};
     buffer_clear(&f->meta);
@@ -36,26 +37,30 @@ static void keep(struct fetch *f, struct meta_span *span, const char *value, siz
     buffer_append(&f->meta, value, len);
 }
 
-/* Seconds, or a date (RFC 9110 10.2.3). */
-static uint32_t parse_retry_after(const char *value, size_t len)
+/* Seconds, or a date (RFC 9110 10.2.3); what is neither was not given. */
+static void take_retry_after(struct fetch *f, const char *value, size_t len)
 {
     char text[64];
     struct tm tm = {0};
     uint64_t seconds = 0;
+    size_t digits = 0;
 
     if (len == 0 || len >= sizeof text)
-        return 0;
+        return;
     memcpy(text, value, len);
     text[len] = '\0';
-    if (text[0] >= '0' && text[0] <= '9') {
-        for (size_t i = 0; i < len && text[i] >= '0' && text[i] <= '9' && seconds < RETRY_AFTER_MAX_MS; i++)
-            seconds = seconds * 10 + (uint64_t)(text[i] - '0');
-    } else if (strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm)) {
+    for (; digits < len && text[digits] >= '0' && text[digits] <= '9'; digits++)
+        seconds = seconds < RETRY_AFTER_MAX_MS ? seconds * 10 + (uint64_t)(text[digits] - '0') : seconds;
+    if (digits < len) {
+        char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+        if (!end || *end)
+            return;
         int64_t until = (int64_t)timegm(&tm);
         int64_t now = (int64_t)(clock_wall_us() / 1000000);
         seconds = until > now ? (uint64_t)(until - now) : 0;
     }
-    return (uint32_t)(seconds * 1000 < RETRY_AFTER_MAX_MS ? seconds * 1000 : RETRY_AFTER_MAX_MS);
+    f->retry_after_given = true;
+    f->retry_after_ms = (uint32_t)(seconds < RETRY_AFTER_MAX_MS / 1000 ? seconds * 1000 : RETRY_AFTER_MAX_MS);
 }
 
 static bool named(const char *name, size_t len, const char *wanted, size_t wanted_len)
@@ -79,7 +84,7 @@ void fetch_on_field(struct fetch *f, const char *name, size_t name_len, const ch
         break;
     case 11:
         if (is("retry-after"))
-            f->retry_after_ms = parse_retry_after(value, value_len);
+            take_retry_after(f, value, value_len);
         break;
     case 12:
         if (is("content-type"))

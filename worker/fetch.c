@@ -137,32 +137,36 @@ static void reset(struct fetch *f)
     answer_reset(f);
 }
 
-bool fetch_accept(struct worker *w, const void *message, uint32_t len)
+struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len)
 {
-    struct fetch *f;
-
     if (len < sizeof(struct task_message))
-        return false;
-    f = take_spare(w);
+        return NULL;
+    struct fetch *f = take_spare(w);
     memcpy(&f->m, message, sizeof f->m);
     buffer_clear(&f->text);
     buffer_append(&f->text, (const char *)message + sizeof f->m, len - sizeof f->m);
     if (!unpack(f))
-        return false;
+        return NULL;
     reset(f);
+    return f;
+}
+
+void fetch_submit(struct fetch *f)
+{
+    struct worker *w = f->worker;
+    struct span method = request_method(&w->defaults, f);
+    uint64_t until = w->now_us + w->options.acquire_timeout * 1000;
+
     f->arrived_us = w->now_us;
     if (!f->started_us) {
         f->started_us = w->now_us;
         f->first_attempt_wall_us = clock_wall_us();
     }
     f->deadline_us = f->started_us + w->options.total_timeout * 1000;
-    struct span method = request_method(&w->defaults, f);
     f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
-    uint64_t until = w->now_us + w->options.acquire_timeout * 1000;
     timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
     f->state = FETCH_WAITING;
     pool_submit(w->pool, f);
-    return true;
 }
 
 void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
@@ -220,7 +224,7 @@ static bool retried(struct fetch *f, enum outcome outcome)
         .outcome = outcome,
         .attempts = f->attempts,
         .elapsed_us = w->now_us - f->started_us,
-        .idempotent = retry_method_idempotent(method.data, method.len),
+        .idempotent = outcome_method_idempotent(method.data, method.len),
         .never_sent = f->sent_us == 0 || f->unprocessed,
         .retry_after_ms = f->retry_after_ms,
     };
@@ -270,7 +274,7 @@ void fetch_on_complete(struct fetch *f)
         return;
     if (redirected(f, conn))
         return;
-    bool limited = f->status == 429 || (f->status == 503 && f->retry_after_ms);
+    bool limited = f->status == 429 || (f->status == 503 && f->retry_after_given);
     send_record(f, conn, limited ? OUTCOME_RATE_LIMITED : OUTCOME_OK, NULL);
 }
 
@@ -281,7 +285,7 @@ static bool was_stale(const struct fetch *f, enum outcome outcome)
 
     return f->reused && f->status == 0 && f->stale_tries < STALE_TRIES_MAX &&
            (outcome == OUTCOME_CONNECTION_CLOSED || outcome == OUTCOME_CONNECTION_BROKEN) &&
-           (f->unprocessed || retry_method_idempotent(method.data, method.len));
+           (f->unprocessed || outcome_method_idempotent(method.data, method.len));
 }
 
 void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)

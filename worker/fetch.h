@@ -57,15 +57,18 @@ struct fetch {
     uint64_t head_bytes, body_bytes;
     struct buffer meta;
     struct meta_span content_type, location, webserver;
-    uint32_t retry_after_ms; /* 0: none given */
+    bool retry_after_given;
+    uint32_t retry_after_ms; /* 0: none, or at once */
     EVP_MD_CTX *digest;      /* kept for reuse; NULL before the first --hash */
     /* While unsent. */
     struct result_message result;
     struct buffer payload;
 };
 
-/* Takes a task message (`len` bytes, copied). False when it makes no sense. */
-bool fetch_accept(struct worker *w, const void *message, uint32_t len);
+/* Makes a fetch of a task message (`len` bytes, copied). NULL when it makes no sense. */
+struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len);
+/* Starts its clocks and lets it wait for a connection. */
+void fetch_submit(struct fetch *f);
 /* Put on a connection: counts the attempt, starts the clock of the request. */
 void fetch_begin(struct fetch *f, struct conn *conn, bool reused);
 

@@ -8,19 +8,20 @@ void inbox_drain(struct worker *w)
 {
     const void *message;
     uint32_t len;
-    bool taken = false;
     enum outcome outcome = OUTCOME_AGAIN;
 
     while (TAILQ_EMPTY(&w->unsent) && (outcome = ring_peek(&w->tasks, &message, &len)) == OUTCOME_OK) {
-        if (!fetch_accept(w, message, len))
+        struct fetch *f = fetch_new(w, message, len);
+        if (!f)
             die("internal: a task does not make sense");
+        /* Given back before anything is sent: if this process dies, the coordinator knows which tasks it never touched.
+         */
         ring_advance(&w->tasks);
-        taken = true;
+        ring_release(&w->tasks);
+        fetch_submit(f);
     }
     if (outcome == OUTCOME_CORRUPT)
         die("internal: the task ring does not make sense");
-    if (taken)
-        ring_release(&w->tasks);
 }
 
 bool inbox_waiting(struct worker *w)

@@ -11,6 +11,7 @@
 
 #define SESSIONS_MAX     512 /* hosts of this worker that a TLS session is kept for */
 #define ADDRESS_TRIES    8   /* addresses asked for in one go, when some are refused or full */
+#define SHARE_REQUESTS   16  /* what a connection may serve while another host waits for its slot */
 #define TRIM_IDLE_AGE_US 1000000
 
 TAILQ_HEAD(host_list, pool_host);
@@ -231,23 +232,25 @@ static enum outcome lease(struct pool_host *host, uint32_t *ip_out, struct addre
 static void end_lease(struct worker *w, uint32_t index, uint32_t ip)
 {
     iptable_return(&w->region.table, w->index, index, ip);
-    if (atomic_load_explicit(&w->region.header->slot_wanted, memory_order_relaxed))
+    _Atomic uint32_t *wanted = &w->region.header->slot_wanted;
+    if (atomic_load_explicit(wanted, memory_order_relaxed) == REGION_SLOT_WANTED) {
+        atomic_store(wanted, REGION_SLOT_FREED);
         outbox_wake_coordinator(w, REGION_DOZING);
+    }
 }
 
-static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out)
+static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out)
 {
     struct worker *w = host->worker;
     struct address address;
     struct conn *conn;
-    uint32_t ip;
-    enum outcome outcome = lease(host, &ip, &address, refusal_out);
+    enum outcome outcome = lease(host, ip_out, &address, refusal_out);
 
     if (outcome != OUTCOME_OK)
         return outcome;
-    outcome = conn_dial(host, ip, &address, &conn);
+    outcome = conn_dial(host, *ip_out, &address, &conn);
     if (outcome != OUTCOME_OK) {
-        end_lease(w, host->index, ip);
+        end_lease(w, host->index, *ip_out);
         return outcome;
     }
     host->dialing_count++;
@@ -270,15 +273,19 @@ static uint64_t expected(const struct pool_host *host)
     return host->dialing_count;
 }
 
-/* Closes the least recently used idle connection of another host, to make room. */
-static bool close_an_idle_one(struct pool_host *for_host)
+/* Closes the least recently used idle connection of another host, to make room; with an address, one to it. */
+static bool close_an_idle_one(struct pool_host *for_host, uint32_t ip)
 {
-    struct conn *conn = TAILQ_FIRST(&for_host->pool->idle);
+    struct conn *conn;
 
-    if (!conn)
-        return false;
-    conn_close(conn);
-    return true;
+    TAILQ_FOREACH(conn, &for_host->pool->idle, idle)
+    {
+        if (ip == IP_NONE || conn->ip == ip) {
+            conn_close(conn);
+            return true;
+        }
+    }
+    return false;
 }
 
 static void hand_back_all(struct pool_host *host)
@@ -299,16 +306,21 @@ static void starve(struct pool_host *host)
     TAILQ_INSERT_TAIL(&host->pool->starving, host, starve_link);
 }
 
-/* No slot for a further connection. With one of its own the host waits for it; else a connection of another host here
- * is closed as soon as it is free; with none here at all the tasks are better off with another worker. */
-static void at_limit(struct pool_host *host, enum lease_refusal refusal)
+/* No slot for a further connection. With one of its own the host waits for it; else a connection here that stands in
+ * the way is closed as soon as it is free; with none here at all the tasks are better off with another worker. */
+static void at_limit(struct pool_host *host, enum lease_refusal refusal, uint32_t ip)
 {
     struct worker *w = host->worker;
-    uint32_t mine = atomic_load_explicit(&w->region.table.fleet_cells[w->index], memory_order_relaxed);
+    struct iptable *table = &w->region.table;
+    uint32_t in_the_way = 0;
 
     if (host->conns)
         return;
-    if (refusal == LEASE_FLEET_FULL && mine > 0)
+    if (refusal == LEASE_FLEET_FULL)
+        in_the_way = atomic_load_explicit(&table->fleet_cells[w->index], memory_order_relaxed);
+    else if (refusal == LEASE_IP_FULL)
+        in_the_way = iptable_ip_cell(table, ip, w->index);
+    if (in_the_way)
         starve(host);
     else
         hand_back_all(host);
@@ -321,6 +333,7 @@ static void pump(struct pool_host *host)
 
     while (!host->worker->closing && (f = first_waiter(host))) {
         enum lease_refusal refusal = LEASE_GRANTED;
+        uint32_t ip = IP_NONE;
         struct conn *conn = take_ready(host);
         if (conn) {
             give(conn, f);
@@ -328,13 +341,13 @@ static void pump(struct pool_host *host)
         }
         if (host->waiting <= expected(host))
             return;
-        enum outcome outcome = dial(host, &refusal);
+        enum outcome outcome = dial(host, &refusal, &ip);
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
-            if (refusal == LEASE_FLEET_FULL && close_an_idle_one(host))
+            if (refusal != LEASE_HOST_FULL && close_an_idle_one(host, refusal == LEASE_IP_FULL ? ip : IP_NONE))
                 continue;
-            at_limit(host, refusal);
+            at_limit(host, refusal, ip);
             return;
         }
         pool_forget(host->pool, f);
@@ -365,10 +378,14 @@ void pool_resubmit(struct pool *p, struct fetch *f)
     pump(f->host);
 }
 
-/* A connection that nobody here needs now, while another host has none at all, is closed for it. */
+/* While another host has no connection at all, one that has had its share, or that nobody here needs now, is closed for
+ * it. */
 static void settle(struct conn *conn)
 {
-    if (conn->state == CONN_OPEN && conn->active == 0 && !TAILQ_EMPTY(&conn->host->pool->starving))
+    struct pool_host *host = conn->host;
+
+    if (conn->state == CONN_OPEN && conn->active == 0 && !TAILQ_EMPTY(&host->pool->starving) &&
+        (conn->served >= SHARE_REQUESTS || host->waiting == 0))
         conn_close(conn);
 }
 

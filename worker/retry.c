@@ -2,18 +2,6 @@
 #include "worker/retry.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-bool retry_method_idempotent(const char *method, size_t len)
-{
-    static const char *const methods[] = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"};
-
-    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        if (strlen(methods[i]) == len && memcmp(methods[i], method, len) == 0)
-            return true;
-    }
-    return false;
-}
 
 static uint64_t backoff_ms(const struct options *o, uint32_t attempts)
 {

@@ -20,5 +20,3 @@ struct retry_question {
 /* True: try again after *delay_ms_out (full jitter, doubled each time from retry_delay up to retry_delay_max; not
  * less than the server asked for). A server that asks for more than retry_delay_max is not waited for: false. */
 bool retry_wanted(const struct options *options, const struct retry_question *q, uint32_t *delay_ms_out);
-/* Whether a method (token) is idempotent. */
-bool retry_method_idempotent(const char *method, size_t len);

@@ -26,7 +26,8 @@ def effective(hotfleet, name, *flags, env=None):
 def test_layers_in_their_order(hotfleet):
     """Each layer wins over the ones before it."""
     own = hotfleet.write("xdg/hotfleet/config.toml", "[pool]\nmax_connections = 11\n")
-    assert effective(hotfleet, "max_connections") == ("11", own + ":2") or effective(hotfleet, "max_connections")[0] == "11"
+    value, origin = effective(hotfleet, "max_connections")
+    assert value == "11" and f"{own}:2" in origin
     hotfleet.write("config.toml", "[pool]\nmax_connections = 12\n")
     assert effective(hotfleet, "max_connections")[0] == "12"
     given = hotfleet.write("given.toml", "[pool]\nmax_connections = 13\n")
@@ -37,7 +38,7 @@ def test_layers_in_their_order(hotfleet):
     assert value == "14" and "HOTFLEET_POOL_MAX_CONNECTIONS" in origin
     value, origin = effective(hotfleet, "max_connections", "--config", given, "--max-connections", "15", env=env)
     assert value == "15" and "flag" in origin
-    assert effective(hotfleet, "max_conns_per_host")[1] == "default"
+    assert "default" in effective(hotfleet, "max_conns_per_host")[1]
 
 
 def test_file_leaves_other_keys_alone(hotfleet):
@@ -133,6 +134,7 @@ def test_every_option_has_its_default_and_is_printed(hotfleet):
 
 def test_printed_configuration_is_a_configuration(hotfleet):
     first = hotfleet.command("config", "print", "--max-connections", "55", "-H", "X-A: \"1\"").stdout
+    assert b"max_connections = 55\n" in first
     hotfleet.write("config.toml", first)
     assert hotfleet.command("config", "check").exit == 0
     assert hotfleet.command("config", "print").stdout == first

@@ -65,14 +65,14 @@ def test_missing_cacert_file_is_a_usage_error(hotfleet):
 
 def test_name_goes_out_as_sni_and_must_be_in_the_certificate(hotfleet, nginx):
     port = nginx.port["https"]
-    urls = [f"https://a.test:{port}/1k", f"https://other.example:{port}/1k", f"https://a.b.test:{port}/1k"]
-    pins = [flag for name in ("a.test", "other.example", "a.b.test") for flag in
+    urls = [f"https://a.site.test:{port}/1k", f"https://other.example:{port}/1k", f"https://a.b.site.test:{port}/1k"]
+    pins = [flag for name in ("a.site.test", "other.example", "a.b.site.test") for flag in
             ("--resolve", f"{name}:{port}:127.0.0.1")]
     records = check_complete(hotfleet(urls, "--retry", "0", *pins), 3)
-    assert check_answered(records[1])["sni"] == "a.test"
+    assert check_answered(records[1])["sni"] == "a.site.test"
     check_failed(records[2], "cert-invalid")
     check_failed(records[3], "cert-invalid")  # a wildcard stands for one label
-    assert [row["sni"] for row in nginx.requests()] == ["a.test"]
+    assert [row["sni"] for row in nginx.requests()] == ["a.site.test"]
 
 
 def test_address_sends_no_sni(hotfleet, nginx):

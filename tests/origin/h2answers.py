@@ -318,9 +318,10 @@ async def length(x):
 async def bomb(x):
     kind = x.argument()
     if kind == "table":
-        # One large field put into the table, then named thousands of times by one byte each: 4 KiB become 16 MiB.
+        # One large field put into the table, then named thousands of times by one byte each: 80 KB become 312 MB.
         first = x.block([(":status", "200"), ("x-bomb", "a" * 3900)])
-        await x.raw(frame(HEADERS, END_HEADERS | END_STREAM, x.id, first + b"\xbe" * 4200))
+        await x.raw(frame(HEADERS, END_STREAM, x.id, first),
+                    *[frame(CONTINUATION, END_HEADERS if i == 4 else 0, x.id, b"\xbe" * 16000) for i in range(5)])
     elif kind == "continuation":
         await x.raw(frame(HEADERS, 0, x.id, x.block([(":status", "200")])))
         while True:

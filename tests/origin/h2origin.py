@@ -6,7 +6,7 @@
 prints its ports as one JSON line and lives until its standard input ends. Ports, all TLS with ALPN h2:
     h2                answers by path
     h2_one            the same, SETTINGS_MAX_CONCURRENT_STREAMS = 1
-    h2_zero           the same, SETTINGS_MAX_CONCURRENT_STREAMS = 0 for the first half second
+    h2_zero           the same, SETTINGS_MAX_CONCURRENT_STREAMS = 0 for the first 100 ms
     h2_tiny           the same, uploads through a window of 16 bytes
     h2_silent         says nothing after the handshake
     h2_no_ack         never acknowledges the client's SETTINGS, else answers by path
@@ -181,7 +181,7 @@ async def h2_zero(connection):
     session = Session(connection, streams_max=0)
 
     async def open_up():
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.1)
         session.streams_max = 100
         await session.raw(h2answers.settings_frame(SettingCodes.MAX_CONCURRENT_STREAMS, 100))
 

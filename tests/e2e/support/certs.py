@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
-GOOD_NAMES = ["*.test", "localhost", "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"]
+GOOD_NAMES = ["*.site.test", "localhost", "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"]
 
 
 def alt_name(text):

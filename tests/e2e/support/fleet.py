@@ -24,6 +24,12 @@ def clean_environment(directory, **more):
     return env
 
 
+def memory_limit_mib():
+    """What a process may take in a run of a few requests; AddressSanitizer keeps freed memory and maps shadows."""
+    with open(binary(), "rb") as file:
+        return 1500 if b"__asan_init" in file.read() else 80
+
+
 class Result:
     """What a run left behind."""
 
@@ -46,8 +52,10 @@ class Result:
     def cpu_seconds(self):
         return self.usage.ru_utime + self.usage.ru_stime
 
-    def by_seq(self):
-        return {r["seq"]: r for r in self.records}
+    @property
+    def memory_mib(self):
+        """Of its largest process, at its peak."""
+        return self.usage.ru_maxrss / 1024
 
     def explain(self):
         return f"exit {self.exit} after {self.seconds:.2f} s\nstdout: {self.stdout[-1500:]!r}\nstderr: {self.stderr[-3000:]}"

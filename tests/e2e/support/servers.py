@@ -1,5 +1,6 @@
 """Real servers on free loopback ports: nginx, nghttpd, knotd. Each lives in a directory of its own, runs as the current
 user and is stopped by its pid."""
+import ctypes
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ import tempfile
 import time
 import urllib.request
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 START_TRIES = 5
 START_SECONDS = 5
 
@@ -29,6 +32,11 @@ def free_ports(count, host="127.0.0.1"):
     for sock in held:
         sock.close()
     return ports
+
+
+def end_with_parent():
+    """In the child: SIGTERM when the tests are killed, so that no server stays behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def accepts(port):
@@ -71,7 +79,7 @@ class Server:
     def spawn(self, *command):
         with open(self.path("output"), "ab") as output:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                            cwd=self.directory)
+                                            cwd=self.directory, preexec_fn=end_with_parent)
 
     def try_start(self):
         self.spawn(*self.command())
