@@ -188,6 +188,16 @@ static const char *on_value(void *user, const char *table, const char *key, unsi
     return NULL;
 }
 
+static const char *on_table(void *user, const char *table, unsigned line, unsigned column)
+{
+    struct file_reader *f = user;
+
+    if (is_table(table))
+        return NULL;
+    unknown_table(table, f->error);
+    return refuse(f, line, column);
+}
+
 /* Reads all of a file. *missing_out: there is none. */
 static bool file_read(const char *path, struct buffer *out, bool *missing_out, struct options_error *error_out)
 {
@@ -227,7 +237,7 @@ bool options_read_file(struct options *o, const char *path, bool must_exist, str
         good = !must_exist;
         if (must_exist)
             options_fail(error_out, "there is no configuration file %s; name one that exists", path);
-    } else if (good && !toml_read(text.data ? text.data : "", text.len, on_value, &f, &toml_error)) {
+    } else if (good && !toml_read_tables(text.data ? text.data : "", text.len, on_table, on_value, &f, &toml_error)) {
         good = false;
         if (!f.refused)
             options_fail(error_out, "%s:%u:%u: %s", path_end(path), toml_error.line, toml_error.column,

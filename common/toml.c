@@ -41,6 +41,7 @@ struct document {
     struct buffer names;      /* struct name */
     struct buffer name_bytes; /* the paths of the names */
     unsigned header;          /* number of headers so far */
+    toml_on_table on_table;
     toml_on_value on_value;
     void *user;
 };
@@ -278,7 +279,12 @@ static bool header_read(struct document *d)
     if (toml_peek(r, 0) != ']')
         return toml_fail(r, toml_here(r), "']' is expected at the end of a table's name");
     r->pos++;
-    return table_define(d, place);
+    if (!table_define(d, place))
+        return false;
+    char table[KEY_BYTES_MAX];
+    path_print(&d->table, d->table.count, table);
+    const char *refused = d->on_table ? d->on_table(d->user, table, place.line, place.column) : NULL;
+    return !refused || toml_fail(r, place, "%s", refused);
 }
 
 static bool assignment_read(struct document *d)
@@ -325,7 +331,13 @@ static bool line_read(struct document *d)
 
 bool toml_read(const char *text, size_t len, toml_on_value on_value, void *user, struct toml_error *error_out)
 {
-    struct document d = {.on_value = on_value, .user = user};
+    return toml_read_tables(text, len, NULL, on_value, user, error_out);
+}
+
+bool toml_read_tables(const char *text, size_t len, toml_on_table on_table, toml_on_value on_value, void *user,
+                      struct toml_error *error_out)
+{
+    struct document d = {.on_table = on_table, .on_value = on_value, .user = user};
     bool good = true;
 
     d.reader = (struct toml_reader){.text = text, .len = len, .line = 1, .error = error_out};

@@ -28,6 +28,9 @@ struct toml_value {
 typedef const char *(*toml_on_value)(void *user, const char *table, const char *key, unsigned line, unsigned column,
                                      const struct toml_value *value);
 
+/* Called per [header], also of a table that stays empty. NULL to go on, else the error's message. */
+typedef const char *(*toml_on_table)(void *user, const char *table, unsigned line, unsigned column);
+
 struct toml_error {
     unsigned line, column; /* from 1 */
     char message[256];
@@ -36,3 +39,6 @@ struct toml_error {
 /* Reads `text`. True when all of it was read and accepted; else *error_out says what and where. A key or table defined
  * twice is an error. */
 bool toml_read(const char *text, size_t len, toml_on_value on_value, void *user, struct toml_error *error_out);
+/* The same, with a look at the headers; on_table may be NULL. */
+bool toml_read_tables(const char *text, size_t len, toml_on_table on_table, toml_on_value on_value, void *user,
+                      struct toml_error *error_out);

@@ -323,6 +323,9 @@ void frontier_park(struct frontier *f, struct host *host)
 void frontier_block(struct frontier *f, struct host *host)
 {
     unlist(f, host);
+    /* Its last task may have ended on the way here, and the host be idle. */
+    if (host->pending_count == 0)
+        return;
     host->list = HOST_BLOCKED;
     TAILQ_INSERT_TAIL(&f->blocked, host, link);
 }
@@ -341,10 +344,11 @@ void frontier_unblock(struct frontier *f, unsigned count)
     struct host *after = NULL;
     struct host *host;
 
-    while (count-- > 0 && (host = TAILQ_FIRST(&f->blocked))) {
+    while (count > 0 && (host = TAILQ_FIRST(&f->blocked))) {
         unlist(f, host);
         if (host->pending_count == 0 || host->state != HOST_USABLE || host->not_before_us)
             continue;
+        count--;
         host->list = HOST_READY;
         if (after)
             TAILQ_INSERT_AFTER(&f->ready, after, host, link);

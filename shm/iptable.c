@@ -290,6 +290,14 @@ enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t in
     return LEASE_GRANTED;
 }
 
+bool iptable_lease_ip(struct iptable *t, uint32_t worker, uint32_t ip, uint32_t ip_max)
+{
+    if (worker >= t->workers || ip >= t->ips_max)
+        return false;
+    reach_extend(&t->reach[worker].ips, ip);
+    return claim(t, ip_row(t, ip), worker, ip_max);
+}
+
 void iptable_return(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip)
 {
     if (worker >= t->workers || index >= t->hosts_max || (ip != IP_NONE && ip >= t->ips_max))

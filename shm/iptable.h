@@ -91,4 +91,6 @@ enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_
 must_check enum lease_refusal iptable_lease(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip,
                                             uint32_t fleet_max, uint32_t host_max, uint32_t ip_max);
 /* Gives back what iptable_lease() claimed; a cell that is zero stays zero. */
+/* For a lease that was made without an address: claims one of `ip` too. False: that address is full. */
+must_check bool iptable_lease_ip(struct iptable *t, uint32_t worker, uint32_t ip, uint32_t ip_max);
 void iptable_return(struct iptable *t, uint32_t worker, uint32_t index, uint32_t ip);

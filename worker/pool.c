@@ -202,33 +202,6 @@ static struct conn *take_ready(struct pool_host *host)
     return NULL;
 }
 
-/* An address that the policy and the limits allow, leased. */
-static enum outcome lease(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
-                          enum lease_refusal *refusal_out)
-{
-    struct worker *w = host->worker;
-    const struct options *o = &w->options;
-    enum outcome outcome = OUTCOME_IP_EXHAUSTED;
-
-    for (int tries = 0; tries < ADDRESS_TRIES; tries++) {
-        outcome = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
-        if (outcome != OUTCOME_OK)
-            return outcome;
-        if (!o->allow_private && !address_is_public(address_out)) {
-            outcome = OUTCOME_ADDRESS_DENIED;
-            continue;
-        }
-        *refusal_out = iptable_lease(&w->region.table, w->index, host->index, *ip_out, (uint32_t)o->max_connections,
-                                     (uint32_t)o->max_conns_per_host, (uint32_t)o->max_conns_per_ip);
-        if (*refusal_out == LEASE_GRANTED)
-            return OUTCOME_OK;
-        outcome = OUTCOME_AT_LIMIT;
-        if (*refusal_out != LEASE_IP_FULL)
-            return outcome;
-    }
-    return outcome;
-}
-
 static void end_lease(struct worker *w, uint32_t index, uint32_t ip)
 {
     iptable_return(&w->region.table, w->index, index, ip);
@@ -237,6 +210,46 @@ static void end_lease(struct worker *w, uint32_t index, uint32_t ip)
         atomic_store(wanted, REGION_SLOT_FREED);
         outbox_wake_coordinator(w, REGION_DOZING);
     }
+}
+
+/* The next address in turn that the policy and its own limit allow; claims its slot. */
+static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struct address *address_out)
+{
+    struct worker *w = host->worker;
+    const struct options *o = &w->options;
+    enum outcome outcome = OUTCOME_IP_EXHAUSTED;
+
+    for (int tries = 0; tries < ADDRESS_TRIES; tries++) {
+        enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
+        if (drawn != OUTCOME_OK)
+            return drawn;
+        if (!o->allow_private && !address_is_public(address_out))
+            outcome = OUTCOME_ADDRESS_DENIED;
+        else if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
+            return OUTCOME_OK;
+        else
+            outcome = OUTCOME_AT_LIMIT;
+    }
+    return outcome;
+}
+
+/* A slot first and then an address: who finds no slot uses up no address's turn. */
+static enum outcome lease(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
+                          enum lease_refusal *refusal_out)
+{
+    struct worker *w = host->worker;
+    const struct options *o = &w->options;
+
+    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, IP_NONE, (uint32_t)o->max_connections,
+                                 (uint32_t)o->max_conns_per_host, 0);
+    if (*refusal_out != LEASE_GRANTED)
+        return OUTCOME_AT_LIMIT;
+    enum outcome outcome = draw_address(host, ip_out, address_out);
+    if (outcome == OUTCOME_AT_LIMIT)
+        *refusal_out = LEASE_IP_FULL;
+    if (outcome != OUTCOME_OK)
+        end_lease(w, host->index, IP_NONE);
+    return outcome;
 }
 
 static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out)

@@ -44,9 +44,9 @@ static void safe_methods_are_idempotent_and_post_is_not(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
-        assert_true(retry_method_idempotent(yes[i], strlen(yes[i])));
+        assert_true(outcome_method_idempotent(yes[i], strlen(yes[i])));
     for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
-        assert_false(retry_method_idempotent(no[i], strlen(no[i])));
+        assert_false(outcome_method_idempotent(no[i], strlen(no[i])));
 }
 
 static void outcome_that_never_changes_is_not_retried(void **state)

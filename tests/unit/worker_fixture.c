@@ -1,7 +1,7 @@
 /* Setting up, turning, checking and closing the worker of tests. */
 #include "tests/unit/worker_fixture.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -72,6 +72,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     struct worker *w = x->w;
     assert_non_null(w);
     log_open("test", LOG_ERROR);
+    signal(SIGPIPE, SIG_IGN);
     set_options(w, plan);
     attach(x, plan);
     TAILQ_INIT(&w->dirty);

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -238,7 +239,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
     (void)session;
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-        p->streams[p->requests++ % 256] = frame->hd.stream_id;
+        p->streams[p->requests++ % PEER_STREAMS_MAX] = frame->hd.stream_id;
         p->origin->requests++;
         if (p->origin->on_request)
             p->origin->on_request(p, frame->hd.stream_id);
@@ -259,6 +260,7 @@ static void open_session(struct peer *p)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     /* What a server must not say is what clients are to be tested with. */
     nghttp2_option_set_no_http_messaging(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, 64u << 20);
     must(nghttp2_session_server_new2(&p->session, callbacks, p, option) == 0, "session");
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);
@@ -287,10 +289,8 @@ static ssize_t read_filler(nghttp2_session *session, int32_t stream, uint8_t *ou
     (void)user;
     memset(out, 'x', n);
     *left -= n;
-    if (*left == 0) {
+    if (*left == 0)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-        free(left);
-    }
     return (ssize_t)n;
 }
 
@@ -301,7 +301,7 @@ void peer_answer(struct peer *p, int32_t stream, const char *status, const char 
                           .value = (uint8_t *)(uintptr_t)status,
                           .valuelen = strlen(status)}};
     nghttp2_data_provider provider = {.read_callback = read_filler};
-    uint64_t *left = body_len ? malloc(sizeof *left) : NULL;
+    uint64_t *left = &p->body_left[(uint32_t)stream / 2 % PEER_STREAMS_MAX];
     size_t count = 1;
 
     for (; fields && fields[0] && count < 32; fields += 2)
@@ -309,10 +309,9 @@ void peer_answer(struct peer *p, int32_t stream, const char *status, const char 
                                    .namelen = strlen(fields[0]),
                                    .value = (uint8_t *)(uintptr_t)fields[1],
                                    .valuelen = strlen(fields[1])};
-    if (left)
-        *left = body_len;
+    *left = body_len;
     provider.source.ptr = left;
-    must(nghttp2_submit_response(p->session, stream, nv, count, left ? &provider : NULL) == 0, "answer");
+    must(nghttp2_submit_response(p->session, stream, nv, count, body_len ? &provider : NULL) == 0, "answer");
 }
 
 /* Goes on with the handshake; true when it is done, now or before. */
@@ -407,7 +406,10 @@ bool origin_turn(struct origin *o)
     while (o->fd >= 0 && o->peer_count < ORIGIN_PEERS_MAX &&
            (fd = accept4(o->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct peer *p = calloc(1, sizeof *p);
+        int one = 1;
         must(p, "memory");
+        /* What is said together is to be there together. */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         *p = (struct peer){.origin = o, .fd = fd};
         if (o->tls) {
             p->ssl = SSL_new(o->tls);

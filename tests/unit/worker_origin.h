@@ -10,7 +10,8 @@
 
 #include "common/buffer.h"
 
-#define ORIGIN_PEERS_MAX 128
+#define ORIGIN_PEERS_MAX  128
+#define PEER_STREAMS_MAX  1024
 
 enum origin_kind { ORIGIN_PLAIN, ORIGIN_TLS, ORIGIN_H2 };
 
@@ -27,7 +28,8 @@ struct peer {
     bool stopped;  /* reads nothing */
     struct buffer in, out; /* taken in and not consumed by the script; not yet taken by the socket */
     nghttp2_session *session;
-    int32_t streams[256]; /* of requests whose head came, in order */
+    int32_t streams[PEER_STREAMS_MAX];    /* of requests whose head came, in order */
+    uint64_t body_left[PEER_STREAMS_MAX]; /* of answers under way, by stream number */
     unsigned requests;
     unsigned resets, goaways; /* from the client */
 };
