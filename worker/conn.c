@@ -96,11 +96,12 @@ static void go_open(struct conn *conn)
     struct worker *w = conn->worker;
 
     conn->opened_us = w->now_us;
-    conn->exchange = conn->ssl && tls_chose_h2(conn) ? &exchange_h2 : &exchange_h1;
-    if (conn->ssl && conn->exchange == &exchange_h1 && strcmp(w->options.http_version, "2") == 0) {
+    bool is_h2 = conn->ssl && tls_chose_h2(conn);
+    if (conn->ssl && !is_h2 && strcmp(w->options.http_version, "2") == 0) {
         conn_fail(conn, OUTCOME_PROTOCOL_ERROR, "the server does not speak HTTP/2");
         return;
     }
+    conn->exchange = is_h2 ? &exchange_h2 : &exchange_h1;
     timer_stop(&conn->timer);
     conn_set_state(conn, CONN_OPEN);
     STATS_ADD(w->page, connects, 1);
@@ -399,6 +400,9 @@ void conn_flush_dirty(struct worker *w)
         enum outcome outcome = conn->exchange->flush(conn, &detail);
         if (outcome != OUTCOME_OK && conn->state != CONN_DEAD)
             conn_fail(conn, outcome, detail);
+        else if (conn->pooled && conn->active < conn->capacity)
+            /* Streams that were reset by us end here: their places are free. */
+            pool_on_release(conn);
     }
 }
 
@@ -438,7 +442,8 @@ void conn_fail(struct conn *conn, enum outcome outcome, const char *detail)
         pool_on_dial_failed(conn, outcome, detail);
     } else {
         /* The exchange ends what ran on it: it knows which requests were never looked at. */
-        snprintf(conn->detail, sizeof conn->detail, "%s", detail ? detail : "");
+        if (detail != conn->detail)
+            snprintf(conn->detail, sizeof conn->detail, "%s", detail ? detail : "");
         conn->exchange->cancel_all(conn, outcome, conn->detail[0] ? conn->detail : NULL);
     }
 }

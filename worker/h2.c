@@ -286,7 +286,8 @@ static void h2_input_done(struct conn *conn)
         pool_retire(conn);
     if (conn->state == CONN_DEAD)
         return;
-    if (h2->released || conn->active < conn->capacity) {
+    /* With the handshake's last flight the connection is not yet the pool's: pool_on_open() serves the waiters. */
+    if (conn->pooled && (h2->released || conn->active < conn->capacity)) {
         h2->released = false;
         pool_on_release(conn);
     }

@@ -14,7 +14,8 @@ static bool try_send(struct fetch *f, const void *payload, size_t len)
     if (!at)
         return false;
     memcpy(at, m, sizeof *m);
-    memcpy(at + sizeof *m, payload, len);
+    if (len)
+        memcpy(at + sizeof *m, payload, len);
     ring_commit(&w->records, (uint32_t)(sizeof *m + len));
     w->committed = true;
     return true;

@@ -6,26 +6,10 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "worker/outbox.h"
-#include "worker/tls.h"
+#include "worker/lease.h"
+#include "worker/pool_parts.h"
 
-#define SESSIONS_MAX     512 /* hosts of this worker that a TLS session is kept for */
-#define ADDRESS_TRIES    8   /* addresses asked for in one go, when some are refused or full */
-#define SHARE_REQUESTS   16  /* what a connection may serve while another host waits for its slot */
-#define TRIM_IDLE_AGE_US 1000000
-
-TAILQ_HEAD(host_list, pool_host);
-
-struct pool {
-    struct worker *worker;
-    struct pool_host **hosts; /* by index in the shared table; made when first used */
-    uint32_t hosts_max;
-    struct conn_list idle; /* of all hosts, least recently used first */
-    struct host_list starving, to_look_at;
-    struct pool_host *with_session[SESSIONS_MAX];
-    unsigned session_turn;
-    unsigned waiting; /* fetches in all lines */
-};
+#define SHARE_REQUESTS 16 /* what a connection may serve while another host waits for its slot */
 
 struct pool *pool_new(struct worker *w)
 {
@@ -64,85 +48,6 @@ bool pool_has_idle(const struct pool *p)
     return !TAILQ_EMPTY(&p->idle);
 }
 
-static void name_host(struct pool_host *host, const struct shm_host *shared, uint32_t generation)
-{
-    struct address literal;
-
-    host->generation = generation;
-    host->port = shared->port;
-    host->tls = shared->scheme == URL_HTTPS;
-    host->name_len = shared->name_len;
-    memcpy(host->name, shared->name, sizeof host->name - 1);
-    host->name[host->name_len] = '\0';
-    host->is_ip = address_parse(host->name, host->name_len, &literal);
-    const char *from = host->name;
-    size_t len = host->name_len;
-    if (len > 1 && from[0] == '[') {
-        from++;
-        len -= 2;
-    } else if (len > 1 && from[len - 1] == '.') {
-        len--;
-    }
-    memcpy(host->verify_name, from, len);
-    host->verify_name[len] = '\0';
-    host->dial_failed = false;
-    SSL_SESSION_free(host->session);
-    host->session = NULL;
-}
-
-struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generation)
-{
-    if (index >= p->hosts_max)
-        return NULL;
-    const struct shm_host *shared = &p->worker->region.table.hosts[index];
-    struct pool_host *host = p->hosts[index];
-    if (host && host->generation == generation)
-        return host;
-    if (atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
-        return NULL;
-    if (!host) {
-        host = calloc(1, sizeof *host);
-        if (!host)
-            die("out of memory: no room for a host's connections");
-        host->pool = p;
-        host->worker = p->worker;
-        host->index = index;
-        TAILQ_INIT(&host->ready);
-        TAILQ_INIT(&host->busy);
-        TAILQ_INIT(&host->dialing);
-        TAILQ_INIT(&host->waiters);
-        p->hosts[index] = host;
-    } else if (host->conns) {
-        /* The coordinator reuses a slot only when no connection is counted on it. */
-        return NULL;
-    }
-    name_host(host, shared, generation);
-    return host;
-}
-
-static void set_idle(struct conn *conn, bool idle)
-{
-    struct worker *w = conn->worker;
-    struct pool *p = w->pool;
-
-    if (conn->is_idle == idle)
-        return;
-    conn->is_idle = idle;
-    if (idle) {
-        conn->tls_slim = false;
-        conn->idle_since_us = w->now_us;
-        timer_set(&w->timers, &conn->timer, w->now_us + w->options.idle_timeout * 1000);
-        TAILQ_INSERT_TAIL(&p->idle, conn, idle);
-        STATS_ADD(w->page, conns_idle, 1);
-        STATS_ADD(w->page, conns_active, -1);
-    } else {
-        timer_stop(&conn->timer);
-        TAILQ_REMOVE(&p->idle, conn, idle);
-        STATS_ADD(w->page, conns_idle, -1);
-        STATS_ADD(w->page, conns_active, 1);
-    }
-}
-
 static bool too_old(const struct conn *conn)
 {
     return conn->worker->now_us - conn->opened_us > conn->worker->options.max_lifetime * 1000;
@@ -156,7 +61,7 @@ static void file(struct conn *conn)
 
     if (conn->list != list)
         conn_move(conn, list);
-    set_idle(conn, conn->active == 0);
+    pool_set_idle(conn, conn->active == 0);
 }
 
 static struct fetch *first_waiter(struct pool_host *host)
@@ -202,68 +107,18 @@ static struct conn *take_ready(struct pool_host *host)
     return NULL;
 }
 
-static void end_lease(struct worker *w, uint32_t index, uint32_t ip)
-{
-    iptable_return(&w->region.table, w->index, index, ip);
-    _Atomic uint32_t *wanted = &w->region.header->slot_wanted;
-    if (atomic_load_explicit(wanted, memory_order_relaxed) == REGION_SLOT_WANTED) {
-        atomic_store(wanted, REGION_SLOT_FREED);
-        outbox_wake_coordinator(w, REGION_DOZING);
-    }
-}
-
-/* The next address in turn that the policy and its own limit allow; claims its slot. */
-static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struct address *address_out)
-{
-    struct worker *w = host->worker;
-    const struct options *o = &w->options;
-    enum outcome outcome = OUTCOME_IP_EXHAUSTED;
-
-    for (int tries = 0; tries < ADDRESS_TRIES; tries++) {
-        enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
-        if (drawn != OUTCOME_OK)
-            return drawn;
-        if (!o->allow_private && !address_is_public(address_out))
-            outcome = OUTCOME_ADDRESS_DENIED;
-        else if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
-            return OUTCOME_OK;
-        else
-            outcome = OUTCOME_AT_LIMIT;
-    }
-    return outcome;
-}
-
-/* A slot first and then an address: who finds no slot uses up no address's turn. */
-static enum outcome lease(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
-                          enum lease_refusal *refusal_out)
-{
-    struct worker *w = host->worker;
-    const struct options *o = &w->options;
-
-    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, IP_NONE, (uint32_t)o->max_connections,
-                                 (uint32_t)o->max_conns_per_host, 0);
-    if (*refusal_out != LEASE_GRANTED)
-        return OUTCOME_AT_LIMIT;
-    enum outcome outcome = draw_address(host, ip_out, address_out);
-    if (outcome == OUTCOME_AT_LIMIT)
-        *refusal_out = LEASE_IP_FULL;
-    if (outcome != OUTCOME_OK)
-        end_lease(w, host->index, IP_NONE);
-    return outcome;
-}
-
 static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out)
 {
     struct worker *w = host->worker;
     struct address address;
     struct conn *conn;
-    enum outcome outcome = lease(host, ip_out, &address, refusal_out);
+    enum outcome outcome = lease_take(host, ip_out, &address, refusal_out);
 
     if (outcome != OUTCOME_OK)
         return outcome;
     outcome = conn_dial(host, *ip_out, &address, &conn);
     if (outcome != OUTCOME_OK) {
-        end_lease(w, host->index, *ip_out);
+        lease_return(w, host->index, *ip_out);
         return outcome;
     }
     host->dialing_count++;
@@ -388,6 +243,7 @@ void pool_resubmit(struct pool *p, struct fetch *f)
     TAILQ_INSERT_HEAD(&f->host->waiters, f, link);
     f->host->waiting++;
     p->waiting++;
+    STATS_SET(p->worker->page, waiting, p->waiting);
     pump(f->host);
 }
 
@@ -467,7 +323,7 @@ void pool_on_dead(struct conn *conn)
         STATS_ADD(w->page, conns_dialing, -1);
     }
     host->conns--;
-    end_lease(w, host->index, conn->ip);
+    lease_return(w, host->index, conn->ip);
     w->slot_freed = true;
     if (!host->to_look_at) {
         host->to_look_at = true;
@@ -509,22 +365,6 @@ void pool_retire(struct conn *conn)
         conn_move(conn, &conn->host->busy);
 }
 
-void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
-{
-    struct pool *p = host->pool;
-
-    if (!host->session) {
-        struct pool_host **place = &p->with_session[p->session_turn++ % SESSIONS_MAX];
-        if (*place && *place != host) {
-            SSL_SESSION_free((*place)->session);
-            (*place)->session = NULL;
-        }
-        *place = host;
-    }
-    SSL_SESSION_free(host->session);
-    host->session = session;
-}
-
 void pool_close_all(struct pool *p)
 {
     for (uint32_t i = 0; i < p->hosts_max; i++) {
@@ -533,37 +373,5 @@ void pool_close_all(struct pool *p)
         while (host && ((conn = TAILQ_FIRST(&host->ready)) || (conn = TAILQ_FIRST(&host->busy)) ||
                         (conn = TAILQ_FIRST(&host->dialing))))
             conn_close(conn);
-    }
-}
-
-/* Connections that stay idle need no buffers. From the latest on back to those that were seen to before. */
-static void slim_idle(struct pool *p)
-{
-    struct conn *conn;
-
-    TAILQ_FOREACH_REVERSE(conn, &p->idle, conn_list, idle)
-    {
-        if (conn->tls_slim)
-            return;
-        if (!conn->ssl || p->worker->now_us - conn->idle_since_us < TRIM_IDLE_AGE_US)
-            continue;
-        tls_free_buffers(conn);
-        conn->tls_slim = true;
-    }
-}
-
-void pool_trim_idle(struct pool *p)
-{
-    struct worker *w = p->worker;
-    struct conn *conn;
-
-    slim_idle(p);
-    while ((conn = TAILQ_FIRST(&p->idle))) {
-        uint64_t idle = 0;
-        for (uint32_t i = 0; i < w->region.header->workers; i++)
-            idle += STATS_GET(region_page(&w->region, i), conns_idle);
-        if (idle <= (uint64_t)w->options.max_idle_conns || w->now_us - conn->idle_since_us < TRIM_IDLE_AGE_US)
-            return;
-        conn_close(conn);
     }
 }

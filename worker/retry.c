@@ -18,8 +18,7 @@ bool retry_wanted(const struct options *options, const struct retry_question *q,
 {
     const struct outcome_row *row = outcome_row(q->outcome);
 
-    if (row->retry == RETRY_NEVER || q->attempts > (uint32_t)options->max_retries || q->attempts >= row->tries_max ||
-        q->elapsed_us > (uint64_t)row->window_ms * 1000)
+    if (row->retry == RETRY_NEVER || q->attempts > (uint32_t)options->max_retries || q->attempts >= row->tries_max)
         return false;
     /* What was never sent can be sent again whatever the method. */
     if (!q->never_sent && !q->idempotent)
@@ -29,7 +28,8 @@ bool retry_wanted(const struct options *options, const struct retry_question *q,
         return false;
     if (delay < q->retry_after_ms)
         delay = q->retry_after_ms;
-    if (q->elapsed_us + delay * 1000 > options->total_timeout * 1000)
+    if (q->elapsed_us + delay * 1000 > (uint64_t)row->window_ms * 1000 ||
+        q->elapsed_us + delay * 1000 > options->total_timeout * 1000)
         return false;
     *delay_ms_out = (uint32_t)delay;
     return true;

@@ -72,6 +72,7 @@ def test_stats_of_no_fleet_is_an_error(hotfleet, pid):
 def test_stats_do_not_disturb_the_fleet(hotfleet, origin):
     running = hotfleet.start("-w", "2")
     running.feed(*[origin.url(f"/slow?ms=20&n={n}") for n in range(100)])
+    running.wait_for_records(1)
     for _ in range(10):
         assert hotfleet.command("stats", "--json", running.pid).exit == 0
     check_complete(running.finish(), 100)

@@ -1,5 +1,6 @@
 """Running hotfleet: one call for a whole run, or a Running fleet to be fed, watched and killed."""
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from support.records import parse_records
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
 KEPT_ENVIRONMENT = ("PATH", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS")
+SANITIZER_REPORT = re.compile(r"runtime error:|ERROR: \w+Sanitizer|WARNING: ThreadSanitizer")
 # Sanitized or busy machines are slow: only limits that tests set for hotfleet itself are tight.
 RUN_SECONDS = 30
 
@@ -141,6 +143,8 @@ class Running:
             thread.join(5)
         result = Result(self)
         assert in_time, f"still running after {seconds} s\n{result.explain()}"
+        reports = [line for line in result.stderr.splitlines() if SANITIZER_REPORT.search(line)]
+        assert not reports, f"{reports[0]}\n{result.explain()}"
         return result
 
     def kill(self):

@@ -1,0 +1,56 @@
+/* Slots under the limits, and the dealing out of addresses. */
+#include "worker/lease.h"
+
+#include "worker/outbox.h"
+
+#define ADDRESS_TRIES 8 /* addresses asked for in one go, when some are refused or full */
+
+void lease_return(struct worker *w, uint32_t index, uint32_t ip)
+{
+    iptable_return(&w->region.table, w->index, index, ip);
+    _Atomic uint32_t *wanted = &w->region.header->slot_wanted;
+    if (atomic_load_explicit(wanted, memory_order_relaxed) == REGION_SLOT_WANTED) {
+        atomic_store(wanted, REGION_SLOT_FREED);
+        outbox_wake_coordinator(w, REGION_DOZING);
+    }
+}
+
+/* The next address in turn that the policy and its own limit allow; claims its slot. */
+static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struct address *address_out)
+{
+    struct worker *w = host->worker;
+    const struct options *o = &w->options;
+    enum outcome outcome = OUTCOME_IP_EXHAUSTED;
+
+    for (int tries = 0; tries < ADDRESS_TRIES; tries++) {
+        enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
+        if (drawn != OUTCOME_OK)
+            return drawn;
+        if (!o->allow_private && !address_is_public(address_out))
+            outcome = OUTCOME_ADDRESS_DENIED;
+        else if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
+            return OUTCOME_OK;
+        else
+            outcome = OUTCOME_AT_LIMIT;
+    }
+    return outcome;
+}
+
+/* A slot first and then an address: who finds no slot uses up no address's turn. */
+enum outcome lease_take(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
+                        enum lease_refusal *refusal_out)
+{
+    struct worker *w = host->worker;
+    const struct options *o = &w->options;
+
+    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, IP_NONE, (uint32_t)o->max_connections,
+                                 (uint32_t)o->max_conns_per_host, 0);
+    if (*refusal_out != LEASE_GRANTED)
+        return OUTCOME_AT_LIMIT;
+    enum outcome outcome = draw_address(host, ip_out, address_out);
+    if (outcome == OUTCOME_AT_LIMIT)
+        *refusal_out = LEASE_IP_FULL;
+    if (outcome != OUTCOME_OK)
+        lease_return(w, host->index, IP_NONE);
+    return outcome;
+}

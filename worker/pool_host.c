@@ -1,0 +1,79 @@
+/* This worker's hosts: made when first used, renamed when the coordinator reuses their slot; and the sessions kept for
+ * them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "worker/pool_parts.h"
+
+static void name_host(struct pool_host *host, const struct shm_host *shared, uint32_t generation)
+{
+    struct address literal;
+
+    host->generation = generation;
+    host->port = shared->port;
+    host->tls = shared->scheme == URL_HTTPS;
+    host->name_len = shared->name_len;
+    memcpy(host->name, shared->name, sizeof host->name - 1);
+    host->name[host->name_len] = '\0';
+    host->is_ip = address_parse(host->name, host->name_len, &literal);
+    const char *from = host->name;
+    size_t len = host->name_len;
+    if (len > 1 && from[0] == '[') {
+        from++;
+        len -= 2;
+    } else if (len > 1 && from[len - 1] == '.') {
+        len--;
+    }
+    memcpy(host->verify_name, from, len);
+    host->verify_name[len] = '\0';
+    host->dial_failed = false;
+    SSL_SESSION_free(host->session);
+    host->session = NULL;
+}
+
+struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generation)
+{
+    if (index >= p->hosts_max)
+        return NULL;
+    const struct shm_host *shared = &p->worker->region.table.hosts[index];
+    struct pool_host *host = p->hosts[index];
+    if (host && host->generation == generation)
+        return host;
+    if (atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
+        return NULL;
+    if (!host) {
+        host = calloc(1, sizeof *host);
+        if (!host)
+            die("out of memory: no room for a host's connections");
+        host->pool = p;
+        host->worker = p->worker;
+        host->index = index;
+        TAILQ_INIT(&host->ready);
+        TAILQ_INIT(&host->busy);
+        TAILQ_INIT(&host->dialing);
+        TAILQ_INIT(&host->waiters);
+        p->hosts[index] = host;
+    } else if (host->conns) {
+        /* The coordinator reuses a slot only when no connection is counted on it. */
+        return NULL;
+    }
+    name_host(host, shared, generation);
+    return host;
+}
+
+void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
+{
+    struct pool *p = host->pool;
+
+    if (!host->session) {
+        struct pool_host **place = &p->with_session[p->session_turn++ % SESSIONS_MAX];
+        if (*place && *place != host) {
+            SSL_SESSION_free((*place)->session);
+            (*place)->session = NULL;
+        }
+        *place = host;
+    }
+    SSL_SESSION_free(host->session);
+    host->session = session;
+}

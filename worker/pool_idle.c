@@ -1,0 +1,60 @@
+/* Idle connections: counted, slimmed, and closed when there are too many. */
+#include "worker/pool_parts.h"
+#include "worker/tls.h"
+
+#define TRIM_IDLE_AGE_US 1000000
+
+void pool_set_idle(struct conn *conn, bool idle)
+{
+    struct worker *w = conn->worker;
+    struct pool *p = w->pool;
+
+    if (conn->is_idle == idle)
+        return;
+    conn->is_idle = idle;
+    if (idle) {
+        conn->tls_slim = false;
+        conn->idle_since_us = w->now_us;
+        timer_set(&w->timers, &conn->timer, w->now_us + w->options.idle_timeout * 1000);
+        TAILQ_INSERT_TAIL(&p->idle, conn, idle);
+        STATS_ADD(w->page, conns_idle, 1);
+        STATS_ADD(w->page, conns_active, -1);
+    } else {
+        timer_stop(&conn->timer);
+        TAILQ_REMOVE(&p->idle, conn, idle);
+        STATS_ADD(w->page, conns_idle, -1);
+        STATS_ADD(w->page, conns_active, 1);
+    }
+}
+
+/* Connections that stay idle need no buffers. From the latest on back to those that were seen to before. */
+static void slim_idle(struct pool *p)
+{
+    struct conn *conn;
+
+    TAILQ_FOREACH_REVERSE(conn, &p->idle, conn_list, idle)
+    {
+        if (conn->tls_slim)
+            return;
+        if (!conn->ssl || p->worker->now_us - conn->idle_since_us < TRIM_IDLE_AGE_US)
+            continue;
+        tls_free_buffers(conn);
+        conn->tls_slim = true;
+    }
+}
+
+void pool_trim_idle(struct pool *p)
+{
+    struct worker *w = p->worker;
+    struct conn *conn;
+
+    slim_idle(p);
+    while ((conn = TAILQ_FIRST(&p->idle))) {
+        uint64_t idle = 0;
+        for (uint32_t i = 0; i < w->region.header->workers; i++)
+            idle += STATS_GET(region_page(&w->region, i), conns_idle);
+        if (idle <= (uint64_t)w->options.max_idle_conns || w->now_us - conn->idle_since_us < TRIM_IDLE_AGE_US)
+            return;
+        conn_close(conn);
+    }
+}
