@@ -212,7 +212,7 @@ static void unknown_keys_name_the_nearest(void **state)
     assert_false(read_toml("[pol]\nmax_connections = 5"));
     assert_error("config.toml:1:1: unknown table [pol]; did you mean [pool]?");
     assert_false(read_toml("[unheard.of]\nmax_connections = 5"));
-    assert_error("config.toml:2:1: unknown table [unheard.of]; `hotfleet config print` shows all tables");
+    assert_error("config.toml:1:1: unknown table [unheard.of]; `hotfleet config print` shows all tables");
 }
 
 static void wrong_types_and_ranges_say_where(void **state)
