@@ -273,7 +273,7 @@ static void flush(struct coordinator *c)
 
 static bool finished(const struct coordinator *c)
 {
-    if (c->forced || c->output_gone)
+    if (c->forced || c->output_gone || fleet_is_unfit(c->fleet))
         return true;
     if (c->draining)
         return dispatch_given(c->dispatch) == 0 || clock_us() > c->drain_until_us;
@@ -405,10 +405,12 @@ static void finish_output(struct coordinator *c)
     }
 }
 
-static int exit_code(const struct coordinator *c, uint64_t left)
+static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
 {
     if (c->output_gone)
         return EXIT_OUTPUT;
+    if (unfit)
+        return EXIT_USAGE;
     if (c->forced)
         return 128 + c->signal_number;
     if (c->draining && (left > 0 || !feed_ended(c->feed)))
@@ -485,7 +487,7 @@ int coordinator_run(const struct options *options)
     run(c);
     finish_output(c);
     uint64_t left = feed_lines(c->feed) - c->results.done;
-    int code = exit_code(c, left);
+    int code = exit_code(c, left, fleet_is_unfit(c->fleet));
     fleet_close(c->fleet, c->forced ? FORCED_GRACE_MS : CLOSING_GRACE_MS);
     progress_close(c->progress, left);
     close_parts(c);

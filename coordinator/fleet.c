@@ -28,6 +28,7 @@ struct fleet {
     void *user;
     int own_wake_fd;
     struct event *wake, *child;
+    bool unfit; /* a worker found that it can't work with these options */
     char path[PATH_MAX];
     unsigned count;
     struct fleet_worker workers[REGION_WORKERS_MAX];
@@ -86,6 +87,7 @@ static void bury(struct fleet *f, unsigned worker, int status)
     log_event(LOG_WARN, "worker-died", "worker=%u pid=%d %s=%d tasks=%u", worker, (int)w->pid,
               WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
               w->given_count);
+    f->unfit |= WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
     w->pid = 0;
     w->condemned = false;
     w->deaths_in_row++;
@@ -164,7 +166,7 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
     dup2(null, STDOUT_FILENO);
     /* First above the places they are meant for, then down into them: no source is overwritten before its turn. */
     for (int i = 0; i < 3; i++)
-        fds[i] = fcntl(fds[i], F_DUPFD, 64);
+        fds[i] = fcntl(fds[i], F_DUPFD, WORKER_FD_END);
     for (int i = 0; i < 3; i++)
         dup2(fds[i], WORKER_FD_REGION + i);
     close_range(WORKER_FD_END, ~0u, 0);
@@ -256,6 +258,11 @@ unsigned fleet_running(const struct fleet *f)
     for (unsigned i = 0; i < f->count; i++)
         running += f->workers[i].pid > 0;
     return running;
+}
+
+bool fleet_is_unfit(const struct fleet *f)
+{
+    return f->unfit;
 }
 
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker)

@@ -39,6 +39,8 @@ void fleet_close(struct fleet *f, unsigned grace_ms);
 /* Starts the workers whose time has come; returns when the next is due (monotonic µs; UINT64_MAX: none). */
 uint64_t fleet_start_due(struct fleet *f, uint64_t now_us);
 unsigned fleet_workers(const struct fleet *f);
+/* A worker has ended with EXIT_USAGE: it said why, and no other would do better. */
+bool fleet_is_unfit(const struct fleet *f);
 /* How many of them run. */
 unsigned fleet_running(const struct fleet *f);
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker);

@@ -117,7 +117,7 @@ static double cpu_seconds(int who)
 
 static void put_failures(const struct stats_sum *sum)
 {
-    char line[512];
+    char line[OUTCOME_COUNT * 48];
     size_t len = 0;
 
     for (unsigned o = 1; o <= OUTCOME_RECORD_LAST; o++) {

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,6 +85,8 @@ void records_close(struct records *r)
 {
     if (!r)
         return;
+    if (records_flush(r) == OUTCOME_SYSTEM)
+        log_event(LOG_ERROR, "output-failed", "error=\"%s\"", strerror(errno));
     if (r->writable)
         event_free(r->writable);
     if (r->own_fd)

@@ -116,9 +116,11 @@ static bool copy_line(struct results *r, const struct result_message *m, const c
 {
     struct buffer *out = records_buffer(r->records);
 
+    if (m->len < 2)
+        return false;
     buffer_append(out, bytes, m->len);
     const char *line = out->data + out->len - m->len;
-    if (m->len >= 2 && line[0] == '{' && memchr(line, '\n', m->len) == line + m->len - 1)
+    if (line[0] == '{' && memchr(line, '\n', m->len) == line + m->len - 1)
         return true;
     out->len -= m->len;
     return false;

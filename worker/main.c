@@ -121,10 +121,10 @@ static void open_parts(struct worker *w)
     w->now_us = clock_us();
     open_loop(w);
     if (!request_defaults_init(&w->defaults, &w->options, &reason))
-        die("%s", reason);
+        die_usage("%s", reason);
     w->tls = tls_context_new(&w->options, &reason);
     if (!w->tls)
-        die("%s", reason);
+        die_usage("%s", reason);
     w->pool = pool_new(w);
 }
 
