@@ -224,14 +224,14 @@ static bool write_task(struct fleet_worker *worker, const struct task *task)
     if (!at)
         return false;
     at = put(at, &m, sizeof m);
+    at = put(at, task->chain, chain_bytes);
     at = put(at, task->url.text, m.url_len);
     at = put(at, task->first_url.text, m.first_url_len);
     at = put(at, task->input.data, m.input_len);
     at = put(at, task->method.data, m.method_len);
     at = put(at, task->headers.data, m.headers_len);
     at = put(at, task->body.data, m.body_len);
-    at = put(at, task->tag.data, m.tag_len);
-    put(at, task->chain, chain_bytes);
+    put(at, task->tag.data, m.tag_len);
     ring_commit(&worker->tasks, len);
     return true;
 }

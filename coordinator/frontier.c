@@ -21,12 +21,6 @@ struct frontier {
     uint64_t queued;
 };
 
-/* A query that is under way: found again by frontier and host, whatever happened meanwhile. */
-struct waiting_host {
-    struct frontier *frontier;
-    struct host *host;
-};
-
 #define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
@@ -104,12 +98,10 @@ static void use_addresses(struct frontier *f, struct host *host, const struct ad
 
 static void on_answer(void *user, const struct resolver_answer *answer)
 {
-    struct waiting_host *waiting = user;
-    struct frontier *f = waiting->frontier;
-    struct host *host = waiting->host;
+    struct host *host = user;
+    struct frontier *f = host->frontier;
     bool had_addresses = host->refreshing;
 
-    free(waiting);
     host->refreshing = false;
     host->dns_us = answer->took_us;
     if (answer->outcome == OUTCOME_OK) {
@@ -128,14 +120,10 @@ static void on_answer(void *user, const struct resolver_answer *answer)
 
 static void ask(struct frontier *f, struct host *host)
 {
-    struct waiting_host *waiting = malloc(sizeof *waiting);
-
-    if (!waiting)
-        die("out of memory: no room for a name to resolve");
-    *waiting = (struct waiting_host){.frontier = f, .host = host};
     /* Held while the query is under way. */
     hosts_hold(f->hosts, host);
-    resolver_query(f->resolver, host->name, host->name_len, on_answer, waiting);
+    host->frontier = f;
+    resolver_query(f->resolver, host->name, host->name_len, on_answer, host);
 }
 
 static bool family_wanted(const struct frontier *f, const struct address *a)

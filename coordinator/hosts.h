@@ -25,9 +25,12 @@ enum host_list { HOST_UNLISTED, HOST_READY, HOST_BLOCKED, HOST_IDLE };
 
 TAILQ_HEAD(host_queue, host);
 
+struct frontier;
+
 struct host {
     struct host *chain; /* in the hash */
     TAILQ_ENTRY(host) link;
+    struct frontier *frontier; /* whose query is under way; borrowed */
     enum host_list list;
     enum host_state state;
     bool refreshing;     /* has addresses, and new ones are asked for */

@@ -16,8 +16,7 @@ enum task_flag {
     TASK_CROSSED = 8,      /* redirected to another origin: Authorization and Cookie stay behind */
 };
 
-/* coordinator -> worker. Followed by: url, first_url, input, method, headers, body, tag, chain (uint16_t each,
- * unaligned). */
+/* coordinator -> worker. Followed by: chain (uint16_t each), url, first_url, input, method, headers, body, tag. */
 struct task_message {
     uint64_t seq;
     uint32_t slot;                  /* coordinator's handle, echoed */

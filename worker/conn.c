@@ -276,12 +276,13 @@ static void take_records(struct conn *conn)
         if (!give(conn, w->plain_in, len))
             return;
     }
-    if (outcome == OUTCOME_TLS_ERROR) {
-        conn_fail(conn, outcome, conn->detail);
-        return;
-    }
-    conn->exchange->input_done(conn);
+    /* Nothing more will come: what is whole is finished, and no new request is put on it. */
     if (outcome != OUTCOME_AGAIN)
+        pool_retire(conn);
+    conn->exchange->input_done(conn);
+    if (outcome == OUTCOME_TLS_ERROR)
+        conn_fail(conn, outcome, conn->detail);
+    else if (outcome != OUTCOME_AGAIN)
         take_end(conn, outcome == OUTCOME_CONNECTION_CLOSED);
 }
 

@@ -93,6 +93,8 @@ static bool unpack(struct fetch *f)
     const char *at = f->text.data;
     const char *end = at + f->text.len;
     bool good = true;
+    /* First of all, where it is aligned. */
+    f->chain = (const uint16_t *)(const void *)cut(&at, end, m->chain_count * 2u, &good).data;
     struct span url = cut(&at, end, m->url_len, &good);
     struct span first = cut(&at, end, m->first_url_len, &good);
 
@@ -101,7 +103,6 @@ static bool unpack(struct fetch *f)
     f->headers = cut(&at, end, m->headers_len, &good);
     f->body = cut(&at, end, m->body_len, &good);
     f->tag = cut(&at, end, m->tag_len, &good);
-    f->chain = (const uint16_t *)(const void *)cut(&at, end, m->chain_count * 2u, &good).data;
     if (!good || !url.data)
         return false;
     set_url(&f->url, url, m);
@@ -314,12 +315,19 @@ void fetch_hand_back(struct fetch *f)
     send_result(f, RESULT_HAND_BACK, OUTCOME_OK, NULL, 0);
 }
 
-void fetch_free_all(struct worker *w)
+void fetch_discard(struct fetch *f)
+{
+    timer_stop(&f->timer);
+    f->state = FETCH_SPARE;
+    TAILQ_INSERT_HEAD(&f->worker->spare, f, link);
+}
+
+static void free_list(struct worker *w, struct fetch_list *list)
 {
     struct fetch *f;
 
-    while ((f = TAILQ_FIRST(&w->spare))) {
-        TAILQ_REMOVE(&w->spare, f, link);
+    while ((f = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, f, link);
         timer_remove(&w->timers, &f->timer);
         buffer_fini(&f->text);
         buffer_fini(&f->meta);
@@ -327,4 +335,10 @@ void fetch_free_all(struct worker *w)
         EVP_MD_CTX_free(f->digest);
         free(f);
     }
+}
+
+void fetch_free_all(struct worker *w)
+{
+    free_list(w, &w->unsent);
+    free_list(w, &w->spare);
 }

@@ -85,4 +85,6 @@ void fetch_on_complete(struct fetch *f);
 void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
 /* No slot here and none to come: the coordinator is to give the task to another worker. Gone after this call. */
 void fetch_hand_back(struct fetch *f);
+/* The worker ends, and with it a fetch that is in no list. */
+void fetch_discard(struct fetch *f);
 void fetch_free_all(struct worker *w);

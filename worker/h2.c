@@ -56,7 +56,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
         unsigned status = 0;
         for (size_t i = 0; i < value_len && i < 3; i++)
             status = status * 10 + (unsigned)(value[i] - '0');
-        fetch_on_status(f, status);
+        /* An interim one is no answer yet. */
+        if (status >= 200)
+            fetch_on_status(f, status);
     } else if (f->status >= 200) {
         fetch_on_field(f, (const char *)name, name_len, (const char *)value, value_len);
     }
@@ -287,7 +289,7 @@ static void h2_input_done(struct conn *conn)
     if (conn->state == CONN_DEAD)
         return;
     /* With the handshake's last flight the connection is not yet the pool's: pool_on_open() serves the waiters. */
-    if (conn->pooled && (h2->released || conn->active < conn->capacity)) {
+    if (conn->pooled && (h2->released || conn->active < conn->capacity || conn->list == &conn->host->ready)) {
         h2->released = false;
         pool_on_release(conn);
     }

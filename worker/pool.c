@@ -289,7 +289,9 @@ void pool_on_release(struct conn *conn)
     file(conn);
     conn->checked_turn = conn->worker->turn;
     settle(conn);
-    pump(host);
+    /* A slot given up is for the host that starves; pool_tend() comes back to this one. */
+    if (conn->state != CONN_DEAD)
+        pump(host);
 }
 
 void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail)
@@ -370,8 +372,13 @@ void pool_close_all(struct pool *p)
     for (uint32_t i = 0; i < p->hosts_max; i++) {
         struct pool_host *host = p->hosts[i];
         struct conn *conn;
+        struct fetch *f;
         while (host && ((conn = TAILQ_FIRST(&host->ready)) || (conn = TAILQ_FIRST(&host->busy)) ||
                         (conn = TAILQ_FIRST(&host->dialing))))
             conn_close(conn);
+        while (host && (f = first_waiter(host))) {
+            pool_forget(p, f);
+            fetch_discard(f);
+        }
     }
 }

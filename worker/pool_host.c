@@ -38,10 +38,10 @@ struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generat
         return NULL;
     const struct shm_host *shared = &p->worker->region.table.hosts[index];
     struct pool_host *host = p->hosts[index];
-    if (host && host->generation == generation)
-        return host;
     if (atomic_load_explicit(&shared->generation, memory_order_acquire) != generation)
         return NULL;
+    if (host && host->generation == generation)
+        return host;
     if (!host) {
         host = calloc(1, sizeof *host);
         if (!host)

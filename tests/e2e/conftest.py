@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests. Servers live as long as the session; what they remember is forgotten before each test."""
+"""Fixtures of the end-to-end tests. Servers live as long as the session and forget before each test."""
 import os
 import shutil
 import sys

@@ -120,7 +120,8 @@ def test_descriptors_do_not_leak(hotfleet, origin):
     paths = ["/ok", "/rst/body", "/fin/body", "/last", "/stray/beside", "/head/garbage", "/stall/body", "/bytes/100000"]
     counts = []
     for turn in range(1, 5):
-        running.feed(*[origin.url(f"{path}?{n}", port) for path in paths for port in ("http", "https") for n in range(4)])
+        running.feed(*[origin.url(f"{path}?{n}", port)
+                       for path in paths for port in ("http", "https") for n in range(4)])
         running.wait_for_records(64 * turn)
         assert origin.wait_for(lambda o: o.open_now() == 0, 5), "connections stay open"
         time.sleep(0.1)

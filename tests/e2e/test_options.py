@@ -169,7 +169,8 @@ def test_unknown_command_is_exit_2(hotfleet, command):
 
 
 def test_options_of_a_file_reach_the_workers(hotfleet, origin):
-    hotfleet.write("config.toml", '[request]\nuser_agent = "from a file"\nheader = ["X-A: \\"1\\" # 2", "X-B: \\u00e9"]\n')
+    hotfleet.write("config.toml", '[request]\nuser_agent = "from a file"\n'
+                                  'header = ["X-A: \\"1\\" # 2", "X-B: \\u00e9"]\n')
     check_answered(check_complete(hotfleet([origin.url("/echo")]), 1)[1])
     headers = dict(origin.requests()[0]["headers"])
     assert headers["User-Agent"] == "from a file" and headers["X-A"] == '"1" # 2'

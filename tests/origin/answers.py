@@ -1,7 +1,7 @@
 """What the HTTP/1.1 origin answers, by the first segment of the path. Query parameters set the details.
 
 Each answer is a coroutine that is given an Exchange; it returns True when the connection may serve another request, and
-False when it is over (closed here, or by the answer itself in a worse way). The comment before each group lists its paths.
+False when it is over (closed here, or by the answer itself in a worse way). A comment before each group lists its paths.
 """
 import asyncio
 import hashlib

@@ -436,4 +436,27 @@ static inline void assert_host(const struct host *host)
     assert_int_equal(host->list == HOST_IDLE, host->held_count == 0);
 }
 
+static inline void assert_all_gone(struct house *h)
+{
+    assert_int_equal(task_count(h->tasks), 0);
+    assert_int_equal(task_bytes(h->tasks), 0);
+    assert_int_equal(dispatch_given(h->dispatch), 0);
+    assert_int_equal(frontier_queued(h->frontier), 0);
+    for (unsigned w = 0; w < h->fleet.count; w++) {
+        assert_int_equal(h->fleet.workers[w].given_count, 0);
+        assert_true(TAILQ_EMPTY(&h->fleet.workers[w].given));
+    }
+}
+
+/* The house after the worker's end, as the fleet does it. */
+static inline void die_and_start_again(struct house *h, unsigned w)
+{
+    h->fleet.workers[w].pid = 0;
+    iptable_reclaim(&h->region.table, w);
+    results_on_death(&h->results, w);
+    house_attach(h, w);
+    h->fleet.workers[w].condemned = false;
+    h->fleet.workers[w].pid = (pid_t)(1000 + w);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

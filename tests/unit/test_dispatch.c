@@ -397,11 +397,13 @@ static void a_fast_host_gets_tasks_ahead_and_a_slow_one_no_more(void **state)
 
 static void a_pace_that_is_out_of_bounds_is_bounded(void **state)
 {
-    struct house *h = *state;
+    struct house_plan plan = usual_plan;
 
+    plan.ring_capacity = 1u << 20;
+    plan.concurrency = 5000;
+    struct house *h = rebuild(state, &plan);
     struct host *host = add_at(h, "http://a.example/", "192.0.2.1")->host;
     add_many(h, "http://a.example/", "192.0.2.1", 1999);
-    h->options.concurrency = 5000;
     host->slot = 500;
     host->pace = UINT32_MAX / 2;
     dispatch_begin_turn(h->dispatch, 1000000);
@@ -452,8 +454,8 @@ static void a_full_ring_of_one_worker_does_not_stop_the_others(void **state)
         lease(h, 0, stuck);
         lease(h, 1, other);
     }
-    while (ring_reserve(&h->fleet.workers[0].tasks, 200))
-        ring_commit(&h->fleet.workers[0].tasks, 200);
+    while (ring_reserve(&h->fleet.workers[0].tasks, 8))
+        ring_commit(&h->fleet.workers[0].tasks, 8);
     dispatch_run(h->dispatch);
     assert_int_equal(other->given_count, 1);
 }

@@ -226,6 +226,10 @@ static void line_across_border(struct taker *t, size_t before, size_t len, size_
     t->wanted = UINT64_MAX;
     run(t);
     assert_int_equal(feed_lines(t->feed), lines + (newline ? 2 : 1));
+    if (newline) {
+        assert_int_equal(t->last_len, 3);
+        assert_false(t->last_too_long);
+    }
     free(text);
     feed_close(t->feed);
     close(t->fd);

@@ -167,6 +167,7 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
     m.first_url_len = first.len, m.first_host_offset = first.host_offset, m.first_host_len = first.host_len;
     m.first_port = first.port, m.first_path_offset = first.path_offset, m.first_path_len = first.path_len;
     m.first_scheme = (uint8_t)first.scheme;
+    buffer_append(&text, ask->chain, ask->chain_count * sizeof(uint16_t));
     buffer_append(&text, url.text, url.len);
     buffer_append(&text, first.text, first.len);
     put_text(&text, ask->input, &m.input_len);
@@ -174,7 +175,6 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
     put_text(&text, ask->headers, &m.headers_len);
     put_text(&text, ask->body, &m.body_len);
     put_text(&text, ask->tag, &m.tag_len);
-    buffer_append(&text, ask->chain, ask->chain_count * sizeof(uint16_t));
     uint8_t *at = ring_reserve(&x->tasks, (uint32_t)(sizeof m + text.len));
     assert_non_null(at);
     memcpy(at, &m, sizeof m);

@@ -41,7 +41,8 @@ class Authority:
     def pem(self):
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def leaf(self, names, common_name="leaf", starts=-1, ends=30, usage=ExtendedKeyUsageOID.SERVER_AUTH, self_signed=False):
+    def leaf(self, names, common_name="leaf", starts=-1, ends=30, usage=ExtendedKeyUsageOID.SERVER_AUTH,
+             self_signed=False):
         """(certificate PEM, key PEM); `starts` and `ends` in days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.utcnow()
@@ -60,7 +61,7 @@ class Authority:
 
 
 class Certificates:
-    """All of them as files in `directory`: `path("expired")` is (certificate file, key file); `root` the trusted root."""
+    """All of them as files in `directory`: path("expired") is (certificate, key); `root` is the trusted one."""
 
     def __init__(self, directory):
         self.directory = directory

@@ -60,7 +60,8 @@ class Result:
         return self.usage.ru_maxrss / 1024
 
     def explain(self):
-        return f"exit {self.exit} after {self.seconds:.2f} s\nstdout: {self.stdout[-1500:]!r}\nstderr: {self.stderr[-3000:]}"
+        return (f"exit {self.exit} after {self.seconds:.2f} s\nstdout: {self.stdout[-1500:]!r}\n"
+                f"stderr: {self.stderr[-3000:]}")
 
 
 class Running:
@@ -117,7 +118,7 @@ class Running:
         """Until so many whole lines have come."""
         deadline = time.monotonic() + seconds
         while self.out.count(b"\n") < count and not self.ended.is_set():
-            assert time.monotonic() < deadline, f"{self.out.count(10)} of {count} records in {seconds} s: {self.err[-2000:]}"
+            assert time.monotonic() < deadline, f"{self.out.count(10)} of {count} records: {self.err[-2000:]}"
             time.sleep(0.005)
         return self.records()
 
