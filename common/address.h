@@ -28,7 +28,8 @@ socklen_t address_to_sockaddr(const struct address *a, uint16_t port, struct soc
 bool address_from_sockaddr(const struct sockaddr *sa, struct address *out, uint16_t *port_out);
 
 /* True for addresses that are globally reachable unicast by the IANA special-purpose registries (RFC 6890 and its
- * updates). False for private, loopback, link-local, shared (100.64/10), multicast, broadcast, documentation, benchmarking,
- * 6to4 relay, reserved, unspecified, unique local; and for IPv4-mapped, IPv4-compatible, NAT64 (64:ff9b::/96, and
- * 64:ff9b:1::/48), 6to4 and Teredo addresses according to the IPv4 address inside (when in doubt: false). */
+ * updates). False for private, loopback, link-local, shared (100.64/10), multicast, broadcast, documentation,
+ * benchmarking, 6to4 relay, reserved, unspecified, unique local; and for IPv4-mapped, IPv4-compatible, NAT64
+ * (64:ff9b::/96, and 64:ff9b:1::/48), 6to4 and Teredo addresses according to the IPv4 address inside (when in doubt:
+ * false). */
 bool address_is_public(const struct address *a);

@@ -1,6 +1,6 @@
 #pragma once
-/* One input line: a plain URL, or a JSON object {"url":…, "method", "headers", "body", "ip", "tag"} (F1). Reads text only;
- * URLs are judged by common/url. */
+/* One input line: a plain URL, or a JSON object {"url":…, "method", "headers", "body", "ip", "tag"} (F1). Reads text
+ * only; URLs are judged by common/url. */
 
 #include <stddef.h>
 
@@ -24,8 +24,8 @@ struct input_line {
     struct buffer hold; /* owned; reused from line to line; input_line_fini() frees it */
 };
 
-/* Reads one line (without its newline; a trailing CR is dropped). A line whose first byte other than space is '{' is JSON.
- * Returns OUTCOME_OK, or OUTCOME_INVALID_URL with *reason_out a clause for people that lives until the next call
+/* Reads one line (without its newline; a trailing CR is dropped). A line whose first byte other than space is '{' is
+ * JSON. Returns OUTCOME_OK, or OUTCOME_INVALID_URL with *reason_out a clause for people that lives until the next call
  * (e.g. `invalid JSON at column 14: '}' expected near end of file`, `unknown key "metod"`, `"headers": a value has a
  * newline`). An empty line is invalid: "the line is empty". */
 must_check enum outcome input_line_parse(const char *line, size_t len, struct input_line *io, const char **reason_out);

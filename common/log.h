@@ -20,7 +20,8 @@ enum exit_code {
 void log_open(const char *name, enum log_level level);
 bool log_shows(enum log_level level);
 
-/* Writes one line: level, event (a word), then printf-formatted `key=value` text. Control characters are escaped. */
+/* Writes one line: level, event (a word), then printf-formatted `key=value` text. Control characters come out as '?'.
+ */
 __attribute__((format(printf, 3, 4))) void log_event(enum log_level level, const char *event, const char *format, ...);
 
 /* Start-up and usage errors: prints `hotfleet: <message>` and exits with EXIT_USAGE (usage) or EXIT_INTERNAL (die). The

@@ -32,7 +32,8 @@ static inline void timer_stop(struct timer *timer)
     timer->expires_us = TIMER_NEVER;
 }
 void timer_remove(struct timers *t, struct timer *timer);
-/* Calls on_expire of all that are due at `now_us`, each stopped first; it may be armed again in the callback. */
+/* Calls on_expire of all that are due at `now_us`, each stopped first; it may be armed again in the callback, later
+ * than `now_us`. */
 void timers_run(struct timers *t, uint64_t now_us, void *user);
 /* When timers_run() is worth calling next, or TIMER_NEVER; may be earlier than the first deadline. */
 static inline uint64_t timers_next(const struct timers *t)

@@ -8,10 +8,13 @@
 
 #define RUN_CLASSES 17 /* 1, 2, 4 … 65536 references */
 #define NONE        UINT32_MAX
+#define FREE_NOT    (UINT32_MAX - 1)
+#define FREE_TRIES  64
 
 struct addresses {
     struct iptable *table;
-    uint32_t *buckets, *next; /* IPs by hash, chained */
+    uint32_t *buckets, *next; /* IPs by hash, chained; those without users too, until their place is taken */
+    uint32_t *next_free;      /* places without users, most of them: FREE_NOT says not in the list */
     uint32_t *users;          /* hosts that list the IP */
     uint32_t mask, ips_used, free_ip;
     uint32_t runs_used;
@@ -29,9 +32,10 @@ struct addresses *addresses_new(struct iptable *table)
         *a = (struct addresses){.table = table, .mask = buckets - 1, .free_ip = NONE};
         a->buckets = malloc(buckets * sizeof *a->buckets);
         a->next = malloc(table->ips_max * sizeof *a->next);
+        a->next_free = malloc(table->ips_max * sizeof *a->next_free);
         a->users = calloc(table->ips_max, sizeof *a->users);
     }
-    if (!a || !a->buckets || !a->next || !a->users)
+    if (!a || !a->buckets || !a->next || !a->next_free || !a->users)
         die("out of memory: no room for %u addresses; a smaller --max-hosts needs less", table->ips_max);
     memset(a->buckets, 0xff, buckets * sizeof *a->buckets);
     memset(a->free_runs, 0xff, sizeof a->free_runs);
@@ -44,6 +48,7 @@ void addresses_free(struct addresses *a)
         return;
     free(a->buckets);
     free(a->next);
+    free(a->next_free);
     free(a->users);
     free(a);
 }
@@ -58,20 +63,38 @@ static uint32_t hash(const struct addresses *a, const struct address *address)
     return (uint32_t)(x >> 32) & a->mask;
 }
 
+static void unhash(struct addresses *a, uint32_t ip)
+{
+    uint32_t *link = &a->buckets[hash(a, &a->table->ips[ip])];
+
+    while (*link != ip)
+        link = &a->next[*link];
+    *link = a->next[ip];
+}
+
 /* An unused place, or NONE. One with open connections is not reused: its cells still count. */
 static uint32_t take_ip(struct addresses *a)
 {
     uint32_t *link = &a->free_ip;
 
-    for (int tries = 0; *link != NONE && tries < 64; tries++) {
+    if (a->ips_used < a->table->ips_max)
+        return a->ips_used++;
+    for (int tries = 0; *link != NONE && tries < FREE_TRIES;) {
         uint32_t ip = *link;
-        if (iptable_ip_open(a->table, ip) == 0) {
-            *link = a->next[ip];
-            return ip;
+        bool in_use = a->users[ip] > 0;
+        if (!in_use && iptable_ip_open(a->table, ip) > 0) {
+            link = &a->next_free[ip];
+            tries++;
+            continue;
         }
-        link = &a->next[ip];
+        *link = a->next_free[ip];
+        a->next_free[ip] = FREE_NOT;
+        if (in_use)
+            continue;
+        unhash(a, ip);
+        return ip;
     }
-    return a->ips_used < a->table->ips_max ? a->ips_used++ : NONE;
+    return NONE;
 }
 
 static uint32_t use_ip(struct addresses *a, const struct address *address)
@@ -89,20 +112,19 @@ static uint32_t use_ip(struct addresses *a, const struct address *address)
         return NONE;
     a->table->ips[ip] = *address;
     a->users[ip] = 1;
+    a->next_free[ip] = FREE_NOT;
     a->next[ip] = *bucket;
     *bucket = ip;
     return ip;
 }
 
+/* The place keeps its address, and is found again by it, until another takes it: connections may still be counted
+ * there. */
 static void leave_ip(struct addresses *a, uint32_t ip)
 {
-    if (--a->users[ip] > 0)
+    if (--a->users[ip] > 0 || a->next_free[ip] != FREE_NOT)
         return;
-    uint32_t *link = &a->buckets[hash(a, &a->table->ips[ip])];
-    while (*link != ip)
-        link = &a->next[*link];
-    *link = a->next[ip];
-    a->next[ip] = a->free_ip;
+    a->next_free[ip] = a->free_ip;
     a->free_ip = ip;
 }
 

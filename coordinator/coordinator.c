@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -185,6 +186,12 @@ static bool open_input_output(struct coordinator *c)
     const struct options *o = c->options;
 
     c->input_fd = *o->input && strcmp(o->input, "-") != 0 ? open(o->input, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    struct stat st;
+    if (c->input_fd >= 0 && fstat(c->input_fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        log_event(LOG_ERROR, "no-input", "file=\"%s\" error=\"it is a directory\"",
+                  *o->input ? o->input : "standard input");
+        return false;
+    }
     if (c->input_fd < 0) {
         log_event(LOG_ERROR, "no-input", "file=\"%s\" error=\"%s\"", o->input, strerror(errno));
         return false;
@@ -253,6 +260,7 @@ static void catch_signals(struct coordinator *c)
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
         if (!c->signals[i] || event_add(c->signals[i], NULL))
@@ -415,6 +423,8 @@ static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
         return 128 + c->signal_number;
     if (c->draining && (left > 0 || !feed_ended(c->feed)))
         return EXIT_STOPPED;
+    if (feed_failed(c->feed))
+        return EXIT_INTERNAL;
     return c->options->fail_on_error && c->results.failed ? EXIT_SOME_FAILED : EXIT_OK;
 }
 

@@ -7,19 +7,22 @@
 #include "common/log.h"
 #include "shm/task.h"
 
-#define QUANTUM      32   /* tasks a host may give in one turn of the line */
-#define PACE_SLOT_US 2000 /* about as long as results gather while the coordinator dozes */
-#define AHEAD_MAX    1024 /* tasks given ahead of a host's connections */
-#define NO_WORKER    UINT32_MAX
+#define QUANTUM        32   /* tasks a host may give in one turn of the line */
+#define PACE_SLOT_US   2000 /* about as long as results gather while the coordinator dozes */
+#define AHEAD_MAX      1024 /* tasks given ahead of a host's connections */
+#define SHARE_PER_SLOT 16   /* tasks for each request at a time that a host may give while others wait */
+#define SHARE_MIN      64
+#define NO_WORKER      UINT32_MAX
 
 struct dispatch {
     struct fleet *fleet;
     struct frontier *frontier;
     struct region *region;
     const struct options *options;
-    uint32_t slot;          /* of time, for paces */
-    uint32_t given, wanted; /* tasks, and connections that they keep busy */
-    bool ring_full;
+    uint32_t slot;                      /* of time, for paces */
+    uint32_t given, wanted;             /* tasks, and connections that they keep busy */
+    bool ring_full[REGION_WORKERS_MAX]; /* found so in this run */
+    bool any_full;
 };
 
 /* What one look at a host found. */
@@ -113,12 +116,14 @@ static void set_wanted(struct dispatch *d, struct host *host, uint32_t wanted)
 {
     d->wanted = d->wanted - host->wanted + wanted;
     host->wanted = wanted;
+    if (wanted == 0)
+        host->given_in_turn = 0;
 }
 
 /* May this worker work for the host at all? One without a connection to it only while one more may be opened. */
 static bool eligible(const struct dispatch *d, const struct prospect *p, uint32_t w)
 {
-    if (fleet_worker(d->fleet, w)->pid == 0)
+    if (fleet_worker(d->fleet, w)->pid == 0 || d->ring_full[w])
         return false;
     if (p->cells[w] > 0)
         return true;
@@ -242,7 +247,7 @@ static bool give(struct dispatch *d, struct host *host, uint32_t w)
     struct task *task = TAILQ_FIRST(&host->pending);
 
     if (!write_task(worker, task)) {
-        d->ring_full = true;
+        d->ring_full[w] = d->any_full = true;
         return false;
     }
     frontier_take(d->frontier, host);
@@ -254,54 +259,72 @@ static bool give(struct dispatch *d, struct host *host, uint32_t w)
     worker->to_wake = true;
     host->given[w]++;
     host->given_count++;
+    host->given_in_turn++;
     d->given++;
     return true;
 }
 
-/* One host's turn in the line. False: the rings are full, the turn is over. */
-static bool give_host(struct dispatch *d, struct host *host)
+/* A host that had its share steps back while others wait for connections that it keeps busy. */
+static bool has_had_its_share(const struct dispatch *d, const struct host *host, const struct prospect *p)
+{
+    uint32_t share = SHARE_PER_SLOT * host->wanted * p->per_conn;
+
+    return frontier_has_blocked(d->frontier) && host->given_in_turn >= (share > SHARE_MIN ? share : SHARE_MIN);
+}
+
+/* May the host give one more, by the plan for connections? *wanted_out: the connections that it then keeps busy. */
+static bool fits_plan(const struct dispatch *d, const struct host *host, const struct prospect *p, uint32_t *wanted_out)
+{
+    uint32_t wanted = conns_for(p, host->given_count + 1);
+
+    *wanted_out = wanted;
+    if (d->wanted < (uint32_t)d->options->max_connections)
+        return true;
+    if (has_had_its_share(d, host, p))
+        return false;
+    if (wanted <= host->wanted)
+        return true;
+    *wanted_out = host->wanted;
+    return host->wanted > 0 && host->given_count < host->wanted * p->per_conn + p->ahead;
+}
+
+/* One host's turn in the line. */
+static void give_host(struct dispatch *d, struct host *host)
 {
     struct prospect p;
+    uint32_t wanted;
 
     look(d, host, &p);
-    uint32_t concurrency = (uint32_t)d->options->concurrency;
-    for (int n = 0; n < QUANTUM && host->pending_count && d->given < concurrency; n++) {
+    for (int n = 0; n < QUANTUM && host->pending_count && d->given < (uint32_t)d->options->concurrency; n++) {
         if (host->given_count >= p.conns_max * p.per_conn + p.ahead) {
             frontier_park(d->frontier, host);
-            return true;
+            return;
         }
-        uint32_t wanted = conns_for(&p, host->given_count + 1);
-        bool over_plan = wanted > host->wanted && d->wanted >= (uint32_t)d->options->max_connections;
-        uint32_t w = over_plan && host->given_count >= host->wanted * p.per_conn + p.ahead ? NO_WORKER
-                     : over_plan && host->wanted == 0                                      ? NO_WORKER
-                                                                                           : choose(d, host, &p);
+        uint32_t w = fits_plan(d, host, &p, &wanted) ? choose(d, host, &p) : NO_WORKER;
         if (w == NO_WORKER) {
             frontier_block(d->frontier, host);
-            return true;
+            return;
         }
         if (!give(d, host, w))
-            return false;
-        if (!over_plan)
-            set_wanted(d, host, wanted);
+            continue;
+        set_wanted(d, host, wanted);
     }
     frontier_rotate(d->frontier, host);
-    return true;
 }
 
 bool dispatch_run(struct dispatch *d)
 {
     struct host *host;
 
-    d->ring_full = false;
-    while (d->given < (uint32_t)d->options->concurrency && (host = frontier_first(d->frontier))) {
-        if (!give_host(d, host))
-            break;
-    }
+    memset(d->ring_full, 0, sizeof d->ring_full);
+    d->any_full = false;
+    while (d->given < (uint32_t)d->options->concurrency && (host = frontier_first(d->frontier)))
+        give_host(d, host);
     for (uint32_t w = 0; w < fleet_workers(d->fleet); w++) {
         if (fleet_worker(d->fleet, w)->to_wake)
             ring_publish(&fleet_worker(d->fleet, w)->tasks);
     }
-    return d->ring_full;
+    return d->any_full;
 }
 
 void dispatch_take_back(struct dispatch *d, struct task *task)

@@ -20,7 +20,7 @@ struct feed {
     void *user;
     struct event *readable; /* NULL for a regular file: always ready */
     bool waiting;           /* nothing to read until `readable` fires */
-    bool at_end, ended;
+    bool at_end, ended, failed;
     char chunk[CHUNK_BYTES];
     size_t start, end;   /* of what is not yet cut, in chunk */
     struct buffer carry; /* the start of a line whose end is not in the chunk */
@@ -158,7 +158,7 @@ bool feed_turn(struct feed *f)
         f->at_end = true;
     } else if (errno != EINTR && errno != EAGAIN) {
         log_event(LOG_ERROR, "input-failed", "error=\"%s\" line=%llu", strerror(errno), (unsigned long long)f->seq);
-        f->at_end = true;
+        f->at_end = f->failed = true;
     }
     bool go_on = cut_lines(f);
     /* One read a turn: the next comes when there is something, so that a slow pipe never blocks the loop. */
@@ -173,6 +173,11 @@ bool feed_turn(struct feed *f)
 bool feed_ended(const struct feed *f)
 {
     return f->ended;
+}
+
+bool feed_failed(const struct feed *f)
+{
+    return f->failed;
 }
 
 uint64_t feed_lines(const struct feed *f)

@@ -30,6 +30,8 @@ void feed_close(struct feed *f);
 bool feed_turn(struct feed *f);
 /* The input is at its end and every line was handed out. */
 bool feed_ended(const struct feed *f);
+/* It ended because it could not be read further. */
+bool feed_failed(const struct feed *f);
 uint64_t feed_lines(const struct feed *f);
 /* Size of the input when it is a regular file, and how far it was read; 0 when unknown. */
 void feed_position(const struct feed *f, uint64_t *read_out, uint64_t *size_out);

@@ -9,6 +9,8 @@
 #include "common/log.h"
 #include "coordinator/resolve_list.h"
 
+#define NO_ROOM_AGAIN_US 1000000 /* how soon full tables are tried again */
+
 struct frontier {
     struct hosts *hosts;
     struct resolver *resolver;
@@ -86,9 +88,13 @@ static void use_addresses(struct frontier *f, struct host *host, const struct ad
     if (hosts_set_addresses(f->hosts, host, list, count) != OUTCOME_OK) {
         log_event(LOG_WARN, "address-table-full", "host=%.*s addresses=%u hint=\"raise --max-hosts\"", host->name_len,
                   host->name, count);
+        if (host->run.count) {
+            host->expires_wall_us = clock_wall_us() + NO_ROOM_AGAIN_US;
+            return;
+        }
         host->state = HOST_FAILED;
         host->failure = OUTCOME_RESOURCE_EXHAUSTED;
-        host->expires_wall_us = clock_wall_us() + 1000000;
+        host->expires_wall_us = clock_wall_us() + NO_ROOM_AGAIN_US;
         fail_pending(f, host, host->failure);
         return;
     }
@@ -202,9 +208,7 @@ static void enqueue(struct frontier *f, struct task *task, bool at_head)
     task->place = TASK_QUEUED;
     host->pending_count++;
     f->queued++;
-    /* The clock is read only when the queue was empty: a host with a queue was looked at then. */
-    if (host->pending_count == 1 || host->state != HOST_USABLE)
-        prepare(f, host);
+    prepare(f, host);
     if (host->state == HOST_USABLE)
         frontier_consider(f, host);
 }

@@ -5,14 +5,14 @@
 
 #include "common/log.h"
 
-/* How many idle hosts are looked at for one without connections; the fleet's limit on connections bounds the misses. */
-#define RECYCLE_TRIES 256
-
 struct hosts {
     struct region *region;
     struct addresses *addresses;
     struct host **buckets;
     uint32_t mask, count, max;
+    uint32_t slots_used;  /* of the shared table, from the start */
+    uint32_t *free_slots; /* stack of those given back */
+    uint32_t free_count;
     struct host_queue idle; /* without tasks, longest first */
 };
 
@@ -26,6 +26,9 @@ struct hosts *hosts_new(struct region *region, uint32_t max)
     if (h)
         h->buckets = calloc(buckets, sizeof(struct host *));
     if (!h || !h->buckets)
+        die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", max);
+    h->free_slots = malloc(max * sizeof *h->free_slots);
+    if (!h->free_slots)
         die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", max);
     h->region = region;
     h->mask = buckets - 1;
@@ -48,6 +51,7 @@ void hosts_free(struct hosts *h)
     }
     addresses_free(h->addresses);
     free(h->buckets);
+    free(h->free_slots);
     free(h);
 }
 
@@ -81,37 +85,57 @@ static struct host **bucket_of(struct hosts *h, uint64_t hash)
     return &h->buckets[(hash >> 32) & h->mask];
 }
 
-/* Forgets an idle host that no connection is open to; gives its slot, or false. */
-static bool recycle(struct hosts *h, uint32_t *index_out)
+static void forget(struct hosts *h, struct host *host)
 {
-    struct host *host = TAILQ_FIRST(&h->idle);
+    struct host **link = bucket_of(h, host->hash);
 
-    for (int tries = 0; host && tries < RECYCLE_TRIES; tries++) {
-        struct host *next = TAILQ_NEXT(host, link);
-        if (host->state != HOST_RESOLVING && !host->refreshing &&
-            iptable_host_open(&h->region->table, host->index) == 0) {
-            struct host **link = bucket_of(h, host->hash);
-            while (*link != host)
-                link = &(*link)->chain;
-            *link = host->chain;
-            TAILQ_REMOVE(&h->idle, host, link);
-            addresses_drop(h->addresses, host->index, &host->run);
-            *index_out = host->index;
-            h->count--;
-            free(host);
+    while (*link != host)
+        link = &(*link)->chain;
+    *link = host->chain;
+    TAILQ_REMOVE(&h->idle, host, link);
+    addresses_drop(h->addresses, host->index, &host->run);
+    h->free_slots[h->free_count++] = host->index;
+    h->count--;
+    free(host);
+}
+
+/* Forgets the longest idle host that no connection is open to. No more than the fleet's open connections can stand in
+ * the way of the search. */
+static bool recycle(struct hosts *h)
+{
+    struct iptable *table = &h->region->table;
+    uint32_t in_the_way = iptable_fleet_open(table);
+
+    for (struct host *host = TAILQ_FIRST(&h->idle); host; host = TAILQ_NEXT(host, link)) {
+        bool asked = host->state == HOST_RESOLVING || host->refreshing;
+        if (!asked && iptable_host_open(table, host->index) == 0) {
+            forget(h, host);
             return true;
         }
-        host = next;
+        if (!asked && in_the_way-- == 0)
+            return false;
     }
     return false;
+}
+
+static bool take_slot(struct hosts *h, uint32_t *index_out)
+{
+    if (h->slots_used < h->max) {
+        *index_out = h->slots_used++;
+        return true;
+    }
+    if (h->free_count == 0 && !recycle(h))
+        return false;
+    *index_out = h->free_slots[--h->free_count];
+    return true;
 }
 
 static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *task)
 {
     const struct url *url = &task->url;
-    uint32_t index = h->count;
+    uint32_t index;
 
-    if (h->count == h->max && !recycle(h, &index))
+    if (!take_slot(h, &index))
         return NULL;
     struct host *host = calloc(1, sizeof *host + url->host_len + task->ip.len);
     if (!host)
@@ -170,5 +194,11 @@ uint32_t hosts_count(const struct hosts *h)
 
 enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list, uint32_t count)
 {
-    return addresses_publish(h->addresses, host->index, list, count < 65535 ? count : 65535, &host->run);
+    enum outcome outcome;
+
+    /* Idle hosts hold addresses too: they give way to one that is in use. */
+    do {
+        outcome = addresses_publish(h->addresses, host->index, list, count < 65535 ? count : 65535, &host->run);
+    } while (outcome == OUTCOME_FULL && recycle(h));
+    return outcome;
 }

@@ -55,7 +55,8 @@ struct host {
     uint32_t ip_len;
     char *name;                         /* as in the URL; into text */
     char *ip;                           /* addresses given by hand, "a,b", or NULL; into text */
-    uint16_t given[REGION_WORKERS_MAX]; /* tasks now with each worker */
+    uint32_t given[REGION_WORKERS_MAX]; /* tasks now with each worker */
+    uint32_t given_in_turn;             /* since it last had no connection wanted */
     char text[];
 };
 

@@ -6,6 +6,8 @@
 #include "common/log.h"
 #include "shm/task.h"
 
+#define CHAIN_BYTES (TASK_CHAIN_MAX * sizeof(uint16_t))
+
 struct task_table {
     struct task **slots;
     uint32_t *free_slots; /* stack */
@@ -70,7 +72,7 @@ struct task *task_new(struct task_table *t, uint64_t seq, const char *input, siz
     struct task *task = must_alloc(malloc(bytes), bytes);
     char *at = task->text;
 
-    *task = (struct task){.seq = seq, .bytes = bytes, .url = *url};
+    *task = (struct task){.table = t, .seq = seq, .bytes = bytes, .url = *url};
     task->url.text = keep(&at, url->text, url->len).data;
     task->first_url = task->url;
     task->input = same ? (struct span){task->url.text, url->len} : keep(&at, input, input_len);
@@ -107,6 +109,13 @@ static bool span_is(struct span span, const char *word)
     return span.data && span.len == strlen(word) && memcmp(span.data, word, span.len) == 0;
 }
 
+/* What a redirect adds counts like the task's own text: the server chooses it. */
+static void count_bytes(struct task *task, ptrdiff_t more)
+{
+    task->bytes += (size_t)more;
+    task->table->bytes += (size_t)more;
+}
+
 void task_redirect(struct task *task, const struct url *next, unsigned status, struct span method)
 {
     bool to_get =
@@ -117,12 +126,17 @@ void task_redirect(struct task *task, const struct url *next, unsigned status, s
     char *moved = must_alloc(malloc(next->len), next->len);
 
     memcpy(moved, next->text, next->len);
+    if (task->moved)
+        count_bytes(task, -(ptrdiff_t)task->url.len);
+    count_bytes(task, (ptrdiff_t)next->len);
     free(task->moved);
     task->moved = moved;
     task->url = *next;
     task->url.text = moved;
-    if (!task->chain)
-        task->chain = must_alloc(malloc(TASK_CHAIN_MAX * sizeof *task->chain), TASK_CHAIN_MAX * sizeof *task->chain);
+    if (!task->chain) {
+        task->chain = must_alloc(malloc(CHAIN_BYTES), CHAIN_BYTES);
+        count_bytes(task, CHAIN_BYTES);
+    }
     if (task->chain_count < TASK_CHAIN_MAX)
         task->chain[task->chain_count++] = (uint16_t)status;
     if (to_get) {

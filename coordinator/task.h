@@ -21,6 +21,7 @@ enum task_place {
 struct host;
 
 struct task {
+    struct task_table *table;
     uint64_t seq;
     uint32_t slot;
     enum task_place place;

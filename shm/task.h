@@ -42,7 +42,7 @@ _Static_assert(sizeof(struct task_message) == 112, "struct task_message is part 
 
 enum result_kind {
     RESULT_RECORD,    /* done: followed by the JSON line with its newline */
-    RESULT_REDIRECT,  /* followed by the Location value; `status` is the redirect's */
+    RESULT_REDIRECT,  /* followed by the next URL, canonical; `status` is the redirect's */
     RESULT_RETRY,     /* again after delay_ms; for outcome */
     RESULT_HAND_BACK, /* no connection slot here: give it out again, it counts as no attempt */
 };

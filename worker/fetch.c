@@ -256,7 +256,7 @@ static bool redirected(struct fetch *f, const struct conn *conn)
     }
     STATS_ADD(w->page, redirects, 1);
     f->result.delay_ms = f->result.host_wait_ms = 0;
-    send_result(f, RESULT_REDIRECT, OUTCOME_OK, location.data, location.len);
+    send_result(f, RESULT_REDIRECT, OUTCOME_OK, next.text, next.len);
     return true;
 }
 

@@ -326,6 +326,7 @@ static inline bool pop_task(struct house *h, unsigned w, struct task_message *me
     uint32_t len;
     enum outcome outcome = ring_peek(&h->inbox[w], &data, &len);
 
+    *message_out = (struct task_message){0};
     if (outcome == OUTCOME_AGAIN)
         return false;
     assert_int_equal(outcome, OUTCOME_OK);

@@ -111,8 +111,15 @@ static void retry_after_in_seconds_is_read_and_capped(void **state)
 
 static void retry_after_that_is_no_time_is_none(void **state)
 {
-    static const char *const none[] = {"",     "-1",     "soon", "12 s", "1.5", "Tomorrow",
-                                       "Mon, 32 Feb 2026 00:00:00 GMT", "0x10", "5,6",
+    static const char *const none[] = {"",
+                                       "-1",
+                                       "soon",
+                                       "12 s",
+                                       "1.5",
+                                       "Tomorrow",
+                                       "Mon, 32 Feb 2026 00:00:00 GMT",
+                                       "0x10",
+                                       "5,6",
                                        "000000000000000000000000000000000000000000000000000000000000000000000000001"};
 
     (void)state;
@@ -187,16 +194,11 @@ static void only_redirects_with_a_place_redirect(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(known_fields_are_kept_in_any_case),
-        test(first_of_several_wins),
-        test(absent_fields_are_absent_after_a_reset),
-        test(retry_after_in_seconds_is_read_and_capped),
-        test(retry_after_that_is_no_time_is_none),
-        test(retry_after_as_a_date_is_the_time_until_then),
-        test(length_is_kept_if_it_is_a_number),
-        test(body_is_counted_up_to_its_cap),
-        test(cap_of_nothing_cuts_the_first_byte),
-        test(only_redirects_with_a_place_redirect),
+        test(known_fields_are_kept_in_any_case),      test(first_of_several_wins),
+        test(absent_fields_are_absent_after_a_reset), test(retry_after_in_seconds_is_read_and_capped),
+        test(retry_after_that_is_no_time_is_none),    test(retry_after_as_a_date_is_the_time_until_then),
+        test(length_is_kept_if_it_is_a_number),       test(body_is_counted_up_to_its_cap),
+        test(cap_of_nothing_cuts_the_first_byte),     test(only_redirects_with_a_place_redirect),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

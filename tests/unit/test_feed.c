@@ -18,7 +18,7 @@
 #include "common/buffer.h"
 #include "coordinator/feed.h"
 
-#define CHUNK     65536
+#define CHUNK     ((size_t)65536)
 #define TURNS_MAX 10000
 
 /* Lines are kept one after the other, each as "<seq>:<text>" and "!" when too long, ended by a newline. */
@@ -210,7 +210,7 @@ static void line_across_border(struct taker *t, size_t before, size_t len, size_
     memset(text + at, 'L', len);
     at += len;
     if (newline)
-        memcpy(text + at, "\nend", 4);
+        snprintf(text + at, 5, "\nend");
     at += newline ? 4 : 0;
     open_file(t, text, at, max_line);
     uint64_t lines = (before + 49) / 50;

@@ -43,12 +43,9 @@ static void message_that_makes_no_sense_is_no_fetch(void **state)
     struct {
         uint32_t offset, value;
     } wrong[] = {
-        {offsetof(struct task_message, url_len), 0},
-        {offsetof(struct task_message, url_len), 65},
-        {offsetof(struct task_message, url_len), UINT32_MAX},
-        {offsetof(struct task_message, body_len), UINT32_MAX},
-        {offsetof(struct task_message, headers_len), 60},
-        {offsetof(struct task_message, path_len), 5},
+        {offsetof(struct task_message, url_len), 0},           {offsetof(struct task_message, url_len), 65},
+        {offsetof(struct task_message, url_len), UINT32_MAX},  {offsetof(struct task_message, body_len), UINT32_MAX},
+        {offsetof(struct task_message, headers_len), 60},      {offsetof(struct task_message, path_len), 5},
         {offsetof(struct task_message, path_len), UINT32_MAX},
     };
 
@@ -199,8 +196,10 @@ static void redirects_are_not_followed_beyond_the_limit(void **state)
     (void)state;
     start("HTTP/1.1 302 X\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n", options("max_redirects=3"));
     for (unsigned hops = 2; hops <= 3; hops++)
-        fixture_ask(&x, host, &(struct ask){.url = "http://a.test/", .first_url = "http://a.test/first",
-                                            .chain = chain, .chain_count = hops});
+        fixture_ask(
+            &x, host,
+            &(struct ask){
+                .url = "http://a.test/", .first_url = "http://a.test/first", .chain = chain, .chain_count = hops});
     fixture_until_told(&x, 2, 0);
     assert_outcome(&x, 0, RESULT_REDIRECT, OUTCOME_OK);
     assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_TOO_MANY_REDIRECTS);
@@ -226,10 +225,12 @@ static void chain_is_told_with_the_last_status(void **state)
 
     (void)state;
     start(OK_ANSWER, NULL);
-    fixture_ask(&x, host, &(struct ask){.url = "http://a.test/xy", .first_url = "http://a.test/",
-                                        .chain = chain, .chain_count = 2});
-    fixture_ask(&x, host, &(struct ask){.url = "http://a.test/x", .first_url = "http://a.test/",
-                                        .chain = chain, .chain_count = 2});
+    fixture_ask(
+        &x, host,
+        &(struct ask){.url = "http://a.test/xy", .first_url = "http://a.test/", .chain = chain, .chain_count = 2});
+    fixture_ask(
+        &x, host,
+        &(struct ask){.url = "http://a.test/x", .first_url = "http://a.test/", .chain = chain, .chain_count = 2});
     fixture_until_told(&x, 2, 0);
     assert_tells(&x, 0, "\"chain_status_codes\":[301,308,200]");
     assert_tells(&x, 1, "\"chain_status_codes\":[301,308,200]");

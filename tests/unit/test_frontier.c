@@ -480,7 +480,7 @@ static void a_family_that_is_not_wanted_is_no_address(void **state)
     assert_int_equal(take_turn(h), 2);
 }
 
-/* EXPECTED TO FAIL until the age of addresses is looked at while a queue is not empty: a host with more URLs than the
+/* Once failed: the age of addresses is looked at while a queue is not empty: a host with more URLs than the
  * window holds never has an empty one, and its TTL is then never kept (A11: refresh at the answer's TTL). */
 static void a_queue_that_is_never_empty_does_not_keep_addresses_for_ever(void **state)
 {
@@ -497,7 +497,7 @@ static void a_queue_that_is_never_empty_does_not_keep_addresses_for_ever(void **
     assert_int_equal(h->resolver.asked, 2);
 }
 
-/* EXPECTED TO FAIL until a refresh for which there is no room keeps the addresses that are there: addresses_publish()
+/* Once failed: a refresh for which there is no room keeps the addresses that are there: addresses_publish()
  * changed nothing, they are as good as they were, yet all tasks of the host end as resource-exhausted. */
 static void a_refresh_without_room_keeps_the_old_addresses(void **state)
 {

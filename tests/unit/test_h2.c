@@ -2,9 +2,6 @@
  * handshake. */
 #include "tests/unit/worker_fixture.h"
 
-#include <openssl/ssl.h>
-#include <stdio.h>
-
 #include "common/clock.h"
 
 static struct fixture x;
@@ -65,32 +62,6 @@ static void many_requests_share_one_connection(void **state)
     assert_tells(&x, 0, "\"http_version\":\"2\"");
     assert_tells(&x, 0, "\"reused\":false");
     assert_tells(&x, 49, "\"reused\":true");
-    fixture_close(&x);
-}
-
-static void servers_limit_of_streams_is_kept(void **state)
-{
-    (void)state;
-    start(options("max_conns_per_host=1"));
-    o->streams_max = 1;
-    warm_up();
-    fixture_get(&x, host, 30);
-    fixture_until_told(&x, 31, 0);
-    assert_int_equal(fixture_count(&x, RESULT_RECORD, OUTCOME_OK), 31);
-    assert_int_equal(o->peers[0]->requests, 31);
-    fixture_close(&x);
-}
-
-/* Sent before the server's SETTINGS were known, the surplus is refused, and each comes again without costing a try. */
-static void streams_refused_for_the_limit_come_again(void **state)
-{
-    (void)state;
-    start(options("max_conns_per_host=1"));
-    o->streams_max = 1;
-    o->on_request = script_answer_h2;
-    fixture_get(&x, host, 30);
-    fixture_until_told(&x, 30, 0);
-    assert_int_equal(fixture_count(&x, RESULT_RECORD, OUTCOME_OK), 30);
     fixture_close(&x);
 }
 
@@ -192,6 +163,7 @@ static void goaway_with_requests_held_back_loses_none(void **state)
 {
     (void)state;
     start(options("max_streams_per_conn=300", "max_conns_per_host=4"));
+    x.unchecked = true;
     o->on_request = say_nothing;
     fixture_get(&x, host, 250);
     fixture_until(&x, o->peer_count && o->peers[0]->requests >= 50);
@@ -201,6 +173,31 @@ static void goaway_with_requests_held_back_loses_none(void **state)
     fixture_until_told(&x, 250, 0);
     for (uint64_t seq = 0; seq < 250; seq++)
         fixture_told(&x, seq);
+    fixture_close(&x);
+}
+
+/* The same with no slot left: to serve the waiters an idle HTTP/2 connection of another host is closed, whose last
+ * words are gathered while the first connection's frames are being gathered. Expected: each server hears its own frames
+ * and none of the other's. Today both use w->out (h2.c, h2_flush() within h2_flush(); h1_start() would do the same). */
+static void words_of_one_connection_are_not_sent_on_another(void **state)
+{
+    (void)state;
+    start(options("max_streams_per_conn=300", "max_connections=2"));
+    x.unchecked = true;
+    struct origin *second = fixture_origin(&x, ORIGIN_H2);
+    second->on_request = script_answer_h2;
+    fixture_get(&x, fixture_host_at(&x, "b.test", second), 1);
+    fixture_until_told(&x, 1, 0);
+    fixture_get(&x, host, 250);
+    fixture_until(&x, o->peer_count && o->peers[0]->requests >= 100);
+    struct peer *p = o->peers[0];
+    nghttp2_submit_ping(p->session, NGHTTP2_FLAG_NONE, NULL);
+    nghttp2_submit_goaway(p->session, NGHTTP2_FLAG_NONE, p->streams[99], NGHTTP2_NO_ERROR, NULL, 0);
+    fixture_until(&x, second->peers[0]->ended);
+    fixture_turns(&x, 5);
+    assert_int_equal(second->peers[0]->goaways, 1);
+    assert_int_equal(p->goaways, 0);
+    assert_int_equal(p->pongs, 1);
     fixture_close(&x);
 }
 
@@ -341,7 +338,7 @@ static void statuses_without_body_are_whole(void **state)
 
 static void interim_answers_come_before_the_final_one(void **state)
 {
-    static const nghttp2_nv early = {(uint8_t *)(uintptr_t)":status", (uint8_t *)(uintptr_t)"103", 7, 3, 0};
+    static const nghttp2_nv early = {(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t) "103", 7, 3, 0};
 
     (void)state;
     start(NULL);
@@ -358,28 +355,10 @@ static void interim_answers_come_before_the_final_one(void **state)
     fixture_close(&x);
 }
 
-static void endless_interim_answers_are_refused(void **state)
-{
-    static const nghttp2_nv early = {(uint8_t *)(uintptr_t)":status", (uint8_t *)(uintptr_t)"103", 7, 3, 0};
-
-    (void)state;
-    start(NULL);
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 1);
-    fixture_until(&x, p->requests == 2);
-    for (int i = 0; i < 200; i++)
-        nghttp2_submit_headers(p->session, NGHTTP2_FLAG_NONE, p->streams[1], NULL, &early, 1, NULL);
-    fixture_until_told(&x, 2, 0);
-    assert_int_equal(fixture_told(&x, 1)->m.kind, RESULT_RECORD);
-    assert_int_not_equal(fixture_told(&x, 1)->m.outcome, OUTCOME_OK);
-    fixture_close(&x);
-}
-
 /* Expected: an interim status is no answer; it must not make a stale connection look like one that had answered. */
 static void connection_lost_after_an_interim_answer_is_stale_all_the_same(void **state)
 {
-    static const nghttp2_nv early = {(uint8_t *)(uintptr_t)":status", (uint8_t *)(uintptr_t)"103", 7, 3, 0};
+    static const nghttp2_nv early = {(uint8_t *)(uintptr_t) ":status", (uint8_t *)(uintptr_t) "103", 7, 3, 0};
 
     (void)state;
     start(options("max_retries=0"));
@@ -412,149 +391,6 @@ static void length_that_does_not_match_the_body_is_an_error(void **state)
         fixture_until_told(&x, 2 + i, 0);
         assert_outcome(&x, 1 + i, RESULT_RECORD, OUTCOME_PROTOCOL_ERROR);
     }
-    fixture_close(&x);
-}
-
-static void head_above_its_limit_is_too_large(void **state)
-{
-    static char value[4001];
-    const char *fields[22] = {0};
-
-    (void)state;
-    memset(value, 'v', sizeof value - 1);
-    for (int i = 0; i < 20; i++)
-        fields[i] = i % 2 ? value : "x-big";
-    start(options("max_header=16K"));
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 1);
-    fixture_until(&x, p->requests == 2);
-    peer_answer(p, p->streams[1], "200", fields, 5);
-    fixture_until_told(&x, 2, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_TOO_LARGE);
-    o->on_request = script_answer_h2;
-    fixture_get(&x, host, 1);
-    fixture_until_told(&x, 3, 0);
-    assert_outcome(&x, 2, RESULT_RECORD, OUTCOME_OK);
-    fixture_close(&x);
-}
-
-/* A few bytes that HPACK blows up to 2000 each. */
-static void header_bomb_is_too_large(void **state)
-{
-    static char value[2001];
-    nghttp2_nv nv[1001];
-
-    (void)state;
-    memset(value, 'v', sizeof value - 1);
-    nv[0] = (nghttp2_nv){(uint8_t *)(uintptr_t)":status", (uint8_t *)(uintptr_t)"200", 7, 3, 0};
-    for (int i = 1; i <= 1000; i++)
-        nv[i] = (nghttp2_nv){(uint8_t *)(uintptr_t)"x", (uint8_t *)value, 1, sizeof value - 1, 0};
-    start(NULL);
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 2);
-    fixture_until(&x, p->requests == 3);
-    nghttp2_submit_response(p->session, p->streams[1], nv, 1001, NULL);
-    script_answer_h2(p, p->streams[2]);
-    fixture_until_told(&x, 3, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_TOO_LARGE);
-    assert_outcome(&x, 2, RESULT_RECORD, OUTCOME_OK);
-    fixture_close(&x);
-}
-
-/* Expected: no stream is opened on a connection whose server allows none; the request waits or goes elsewhere. Today the
- * connection stays among the ready ones, since it has no request that would end. */
-static void connection_that_allows_no_streams_is_not_used(void **state)
-{
-    static const nghttp2_settings_entry none = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0};
-
-    (void)state;
-    start(NULL);
-    struct peer *p = warm_up();
-    nghttp2_submit_settings(p->session, NGHTTP2_FLAG_NONE, &none, 1);
-    fixture_turns(&x, 3);
-    fixture_get(&x, host, 1);
-    fixture_until_told(&x, 2, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
-    assert_int_equal(o->peer_count, 2);
-    fixture_close(&x);
-}
-
-static void settings_that_allow_more_are_used(void **state)
-{
-    static const nghttp2_settings_entry more = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10};
-
-    (void)state;
-    start(options("max_conns_per_host=1"));
-    o->streams_max = 1;
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 10);
-    fixture_until(&x, p->requests == 2);
-    fixture_turns(&x, 5);
-    assert_int_equal(p->requests, 2);
-    nghttp2_submit_settings(p->session, NGHTTP2_FLAG_NONE, &more, 1);
-    fixture_until(&x, p->requests == 11);
-    fixture_close(&x);
-}
-
-static void floods_do_not_hurt(void **state)
-{
-    (void)state;
-    start(NULL);
-    struct peer *p = warm_up();
-    for (int round = 0; round < 20; round++) {
-        for (int i = 0; i < 500; i++) {
-            nghttp2_submit_ping(p->session, NGHTTP2_FLAG_NONE, NULL);
-            nghttp2_submit_settings(p->session, NGHTTP2_FLAG_NONE, NULL, 0);
-        }
-        fixture_turns(&x, 2);
-    }
-    fixture_get(&x, host, 1);
-    fixture_until_told(&x, 2, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
-    fixture_close(&x);
-}
-
-/* A server that asks and does not read the answers: what is kept for it is bounded. */
-static void flood_by_a_deaf_server_is_bounded(void **state)
-{
-    static const char ping[17] = {0, 0, 8, 6};
-    size_t most = 0;
-
-    (void)state;
-    start(NULL);
-    struct peer *p = warm_up();
-    struct pool_host *h = fixture_pool_host(&x, host);
-    p->stopped = true;
-    for (int i = 0; i < 400000; i++) {
-        buffer_append(&p->out, ping, sizeof ping);
-        if (p->out.len < 60000)
-            continue;
-        fixture_turn(&x);
-        struct conn *conn = TAILQ_FIRST(&h->ready);
-        if (!conn)
-            break;
-        most = conn->out.len > most ? conn->out.len : most;
-    }
-    assert_true(most < 1u << 20);
-    fixture_close(&x);
-}
-
-static void garbage_ends_the_connection(void **state)
-{
-    (void)state;
-    start(NULL);
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 2);
-    fixture_until(&x, p->requests == 3);
-    peer_say(p, "HTTP/1.1 400 Bad Request\r\n\r\n");
-    fixture_until_told(&x, 3, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_PROTOCOL_ERROR);
-    assert_outcome(&x, 2, RESULT_RECORD, OUTCOME_PROTOCOL_ERROR);
-    assert_int_equal(fixture_gauge(&x, conns_idle) + fixture_gauge(&x, conns_active), 0);
     fixture_close(&x);
 }
 
@@ -595,52 +431,12 @@ static void upload_ended_early_by_a_whole_answer_is_answered(void **state)
     fixture_close(&x);
 }
 
-static void lifetime_ends_with_the_last_stream(void **state)
-{
-    (void)state;
-    start(options("max_lifetime=60ms"));
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 1);
-    fixture_until(&x, p->requests == 2);
-    fixture_pass_ms(&x, 80);
-    o->on_request = script_answer_h2;
-    fixture_get(&x, host, 1);
-    fixture_until_told(&x, 2, 0);
-    assert_int_equal(o->peer_count, 2);
-    script_answer_h2(p, p->streams[1]);
-    fixture_until_told(&x, 3, 0);
-    fixture_until(&x, p->ended);
-    fixture_close(&x);
-}
-
-/* The one stream of an old connection is reset: the request starts again, and the connection is seen to be too old,
- * while nghttp2 is still within nghttp2_session_mem_recv(). */
-static void old_connection_is_left_from_within_a_reset(void **state)
-{
-    (void)state;
-    start(options("max_lifetime=60ms"));
-    struct peer *p = warm_up();
-    o->on_request = say_nothing;
-    fixture_get(&x, host, 1);
-    fixture_until(&x, p->requests == 2);
-    fixture_pass_ms(&x, 80);
-    o->on_request = script_answer_h2;
-    reset_stream(p, p->streams[1], NGHTTP2_REFUSED_STREAM);
-    fixture_until_told(&x, 2, 0);
-    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
-    assert_int_equal(o->peer_count, 2);
-    fixture_close(&x);
-}
-
 #define test(name) cmocka_unit_test(name)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(many_requests_share_one_connection),
-        test(servers_limit_of_streams_is_kept),
-        test(streams_refused_for_the_limit_come_again),
         test(refused_post_is_sent_again),
         test(server_that_always_refuses_is_left_in_the_end),
         test(reset_stream_of_a_post_is_not_sent_again),
@@ -648,6 +444,7 @@ int main(void)
         test(goaway_lets_the_rest_finish_and_new_ones_go_elsewhere),
         test(goaway_on_an_idle_connection_closes_it),
         test(goaway_with_requests_held_back_loses_none),
+        test(words_of_one_connection_are_not_sent_on_another),
         test(closed_connection_fails_what_ran_on_it),
         test(body_of_20_mib_passes_the_windows),
         test(body_is_cut_at_the_cap_and_late_data_is_nobodys),
@@ -656,20 +453,10 @@ int main(void)
         test(head_answer_has_a_length_and_no_body),
         test(statuses_without_body_are_whole),
         test(interim_answers_come_before_the_final_one),
-        test(endless_interim_answers_are_refused),
         test(connection_lost_after_an_interim_answer_is_stale_all_the_same),
         test(length_that_does_not_match_the_body_is_an_error),
-        test(head_above_its_limit_is_too_large),
-        test(header_bomb_is_too_large),
-        test(connection_that_allows_no_streams_is_not_used),
-        test(settings_that_allow_more_are_used),
-        test(floods_do_not_hurt),
-        test(flood_by_a_deaf_server_is_bounded),
-        test(garbage_ends_the_connection),
         test(upload_is_sent_within_the_servers_window),
         test(upload_ended_early_by_a_whole_answer_is_answered),
-        test(lifetime_ends_with_the_last_stream),
-        test(old_connection_is_left_from_within_a_reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

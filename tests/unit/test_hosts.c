@@ -248,7 +248,7 @@ static void many_hosts_come_and_go(void **state)
     assert_int_equal(hosts_count(bench.hosts), usual_plan.max_hosts);
 }
 
-/* EXPECTED TO FAIL until the search for an idle host does not stop after 256 that have connections: with
+/* Once failed: the search for an idle host does not stop after 256 that have connections: with
  * max_idle_conns above 256 the longest idle hosts may all have one, and new hosts are then refused (the URL ends as
  * resource-exhausted) while thousands of idle ones could make room. */
 static void many_idle_hosts_with_connections_do_not_hide_one_without(void **state)
@@ -269,7 +269,7 @@ static void many_idle_hosts_with_connections_do_not_hide_one_without(void **stat
     assert_non_null(hold_numbered(1000));
 }
 
-/* EXPECTED TO FAIL until idle hosts make room for addresses too: the address tables (2 addresses a host and a few) are
+/* Once failed: idle hosts make room for addresses too: the address tables (2 addresses a host and a few) are
  * full long before the table of hosts when hosts have more, and nothing is then given back: from there on every new
  * host fails as resource-exhausted, though all others are idle. */
 static void idle_hosts_make_room_for_addresses(void **state)

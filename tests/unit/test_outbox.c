@@ -42,6 +42,30 @@ static void order_is_kept_through_a_full_ring(void **state)
     fixture_close(&x);
 }
 
+static void results_of_many_connections_wait_in_their_order(void **state)
+{
+    (void)state;
+    fixture_open(&x, &(struct fixture_plan){.record_ring_bytes = 4096,
+                                            .options = (const char *const[]){"max_conns_per_host=30", NULL}});
+    x.unchecked = true;
+    struct origin *o = fixture_origin(&x, ORIGIN_PLAIN);
+    fixture_get(&x, fixture_host_at(&x, "a.test", o), 30);
+    fixture_until(&x, o->peer_count == 30);
+    fixture_turns(&x, 5);
+    x.reader_stopped = true;
+    for (unsigned i = 0; i < 30; i++) {
+        script_answer(o->peers[i]);
+        fixture_turns(&x, 2);
+    }
+    assert_int_equal(STATS_GET(x.w->page, records), 30);
+    assert_false(TAILQ_EMPTY(&x.w->unsent));
+    x.reader_stopped = false;
+    fixture_until_told(&x, 30, 0);
+    for (uint64_t i = 0; i < 30; i++)
+        assert_int_equal(x.told[i].m.seq, i);
+    fixture_close(&x);
+}
+
 static void room_is_wanted_until_all_is_sent(void **state)
 {
     (void)state;
@@ -144,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(order_is_kept_through_a_full_ring),
+        test(results_of_many_connections_wait_in_their_order),
         test(room_is_wanted_until_all_is_sent),
         test(worker_that_sleeps_with_unsent_results_has_asked_for_room),
         test(sleeping_coordinator_is_woken_by_the_first_message),

@@ -1,5 +1,5 @@
-/* Who gets a connection: limits of host, address and fleet, the line of waiters, slots that change hands, addresses that
- * the policy forbids. lease.c and pool_idle.c are seen through the pool: apart from it they have no behaviour. */
+/* Who gets a connection: limits of host, address and fleet, the line of waiters, slots that change hands, addresses
+ * that the policy forbids. lease.c and pool_idle.c are seen through the pool: apart from it they have no behaviour. */
 #include "tests/unit/worker_fixture.h"
 
 #include "common/clock.h"
@@ -277,10 +277,9 @@ static void allowed_address_behind_many_denied_ones_is_found(void **state)
 {
     (void)state;
     start(ORIGIN_PLAIN, options("allow_private=false", "max_conns_per_ip=1"));
-    struct fixture_host *mixed =
-        fixture_host(&x, URL_HTTP, "mixed.test", o->port,
-                     addresses("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7",
-                               "10.0.0.8", "10.0.0.9", "8.8.8.8"));
+    struct fixture_host *mixed = fixture_host(&x, URL_HTTP, "mixed.test", o->port,
+                                              addresses("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5",
+                                                        "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9", "8.8.8.8"));
     /* Full, so that it is not dialed: the one way to tell from here that it was drawn. */
     assert_int_equal(iptable_lease(table(), OTHER_WORKER, host->index, fixture_ip(&x, "8.8.8.8"), 0, 0, 1),
                      LEASE_GRANTED);
@@ -303,7 +302,8 @@ static void slot_of_another_generation_is_handed_back(void **state)
     fixture_close(&x);
 }
 
-/* Expected: as pool.h says, NULL for a slot that is no longer of the generation, also when this worker knew the host. */
+/* Expected: as pool.h says, NULL for a slot that is no longer of the generation, also when this worker knew the host.
+ */
 static void known_slot_of_another_generation_is_handed_back(void **state)
 {
     (void)state;

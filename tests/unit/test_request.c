@@ -152,6 +152,9 @@ static void secrets_stay_behind_when_the_origin_was_crossed(void **state)
     assert_h1("GET / HTTP/1.1\r\nHost: b.test\r\nX-Kept: 1\r\n" AGENT "\r\n");
     assert_null(strstr(h2_text(), "Basic"));
     assert_null(strstr(h2_text(), "option=1"));
+    f.headers = span("X-Own: 2\r\n");
+    assert_h1("GET / HTTP/1.1\r\nHost: b.test\r\nX-Kept: 1\r\n" AGENT "X-Own: 2\r\n\r\n");
+    assert_null(strstr(h2_text(), "Basic"));
     f.headers = span("Authorization: own\r\nX-Own: 2\r\ncookie: own\r\n");
     assert_h1("GET / HTTP/1.1\r\nHost: b.test\r\nX-Kept: 1\r\n" AGENT "X-Own: 2\r\n\r\n");
     assert_non_null(strstr(h2_text(), "x-own: 2\n"));

@@ -54,7 +54,8 @@ static void outcome_that_never_changes_is_not_retried(void **state)
     (void)state;
     for (int i = 0; i < OUTCOME_COUNT; i++) {
         if (outcome_row((enum outcome)i)->retry == RETRY_NEVER)
-            assert_false(wanted((struct retry_question){.outcome = (enum outcome)i, .attempts = 1, .idempotent = true}));
+            assert_false(
+                wanted((struct retry_question){.outcome = (enum outcome)i, .attempts = 1, .idempotent = true}));
     }
 }
 
@@ -112,7 +113,8 @@ static void zero_delay_is_no_wait(void **state)
 {
     (void)state;
     o.retry_delay = 0;
-    assert_true(wanted((struct retry_question){.outcome = OUTCOME_CONNECTION_CLOSED, .attempts = 3, .idempotent = true}));
+    assert_true(
+        wanted((struct retry_question){.outcome = OUTCOME_CONNECTION_CLOSED, .attempts = 3, .idempotent = true}));
     assert_int_equal(delay_ms, 0);
 }
 

@@ -293,7 +293,7 @@ static void a_chain_stops_growing_at_its_limit(void **state)
     assert_int_equal(task->chain[TASK_CHAIN_MAX - 1], 300 + (TASK_CHAIN_MAX - 1) % 9);
 }
 
-/* EXPECTED TO FAIL until task_redirect() counts what it allocates: task_bytes() bounds the window's memory, and each
+/* Once failed: task_redirect() counts what it allocates: task_bytes() bounds the window's memory, and each
  * redirect may add an URL of 64 KiB that a server chose. */
 static void the_url_of_a_redirect_counts_as_bytes(void **state)
 {

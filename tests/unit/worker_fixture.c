@@ -160,8 +160,8 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
 
     assert_int_equal(url_parse(ask->url, strlen(ask->url), NULL, &url_text, &url, &reason), OUTCOME_OK);
     if (ask->first_url)
-        assert_int_equal(
-            url_parse(ask->first_url, strlen(ask->first_url), NULL, &first_text, &first, &reason), OUTCOME_OK);
+        assert_int_equal(url_parse(ask->first_url, strlen(ask->first_url), NULL, &first_text, &first, &reason),
+                         OUTCOME_OK);
     m.url_len = url.len, m.host_offset = url.host_offset, m.host_len = url.host_len, m.port = url.port;
     m.path_offset = url.path_offset, m.path_len = url.path_len, m.scheme = (uint8_t)url.scheme;
     m.first_url_len = first.len, m.first_host_offset = first.host_offset, m.first_host_len = first.host_len;

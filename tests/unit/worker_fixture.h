@@ -1,8 +1,8 @@
 #pragma once
 /* A worker without its process: struct worker over a real region, the coordinator's ends of both rings, hosts with
  * published addresses, and a loop that is turned by hand in the order of worker/main.c. Whenever the worker would go to
- * sleep, all that must be true then is checked: each fetch in one list with a timer armed, gauges and cells equal to the
- * connections there are, nothing left owing. */
+ * sleep, all that must be true then is checked: each fetch in one list with a timer armed, gauges and cells equal to
+ * the connections there are, nothing left owing. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,8 +27,8 @@
 #define OTHER_WORKER        1 /* has cells of its own, and no process */
 
 struct fixture_plan {
-    const char *const *options;  /* "name=value" up to NULL; on top of allow_private, cacert and retry_delay 0 */
-    uint32_t record_ring_bytes;  /* 0: 1 MiB */
+    const char *const *options; /* "name=value" up to NULL; on top of allow_private, cacert and retry_delay 0 */
+    uint32_t record_ring_bytes; /* 0: 1 MiB */
 };
 
 /* A message from the worker. */
@@ -93,14 +93,14 @@ void fixture_turns(struct fixture *x, unsigned count);
 /* Turns until `count` messages were told in all; fails the test when they do not come within `limit_ms` (0: 5 s). */
 void fixture_until_told(struct fixture *x, size_t count, unsigned limit_ms);
 /* Turns until the condition holds; fails the test after 5 s. */
-#define fixture_until(x, condition)                                       \
-    do {                                                                  \
-        uint64_t give_up_us = clock_us() + 5000000;                       \
-        while (!(condition)) {                                            \
-            fixture_turn(x);                                              \
-            if (clock_us() > give_up_us)                                  \
-                fail_msg("this did not come true: %s", #condition);       \
-        }                                                                 \
+#define fixture_until(x, condition)                                 \
+    do {                                                            \
+        uint64_t give_up_us = clock_us() + 5000000;                 \
+        while (!(condition)) {                                      \
+            fixture_turn(x);                                        \
+            if (clock_us() > give_up_us)                            \
+                fail_msg("this did not come true: %s", #condition); \
+        }                                                           \
     } while (0)
 /* Turns for so many milliseconds. */
 void fixture_pass_ms(struct fixture *x, unsigned ms);

@@ -246,13 +246,14 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     }
     p->resets += frame->hd.type == NGHTTP2_RST_STREAM;
     p->goaways += frame->hd.type == NGHTTP2_GOAWAY;
+    p->pongs += frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK);
     return 0;
 }
 
 static void open_session(struct peer *p)
 {
-    nghttp2_session_callbacks *callbacks;
-    nghttp2_option *option;
+    nghttp2_session_callbacks *callbacks = NULL;
+    nghttp2_option *option = NULL;
     uint32_t limit = p->origin->streams_max == ORIGIN_NO_STREAMS ? 0 : p->origin->streams_max;
     nghttp2_settings_entry settings = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limit};
 
@@ -296,7 +297,7 @@ static ssize_t read_filler(nghttp2_session *session, int32_t stream, uint8_t *ou
 
 void peer_answer(struct peer *p, int32_t stream, const char *status, const char *const *fields, uint64_t body_len)
 {
-    nghttp2_nv nv[32] = {{.name = (uint8_t *)(uintptr_t)":status",
+    nghttp2_nv nv[32] = {{.name = (uint8_t *)(uintptr_t) ":status",
                           .namelen = 7,
                           .value = (uint8_t *)(uintptr_t)status,
                           .valuelen = strlen(status)}};

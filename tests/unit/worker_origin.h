@@ -10,8 +10,8 @@
 
 #include "common/buffer.h"
 
-#define ORIGIN_PEERS_MAX  128
-#define PEER_STREAMS_MAX  1024
+#define ORIGIN_PEERS_MAX 128
+#define PEER_STREAMS_MAX 1024
 
 enum origin_kind { ORIGIN_PLAIN, ORIGIN_TLS, ORIGIN_H2 };
 
@@ -22,16 +22,16 @@ struct peer {
     struct origin *origin;
     int fd; /* -1: closed by us */
     SSL *ssl;
-    bool open;     /* TLS is up, or there is none */
-    bool ended;    /* the client closed in order: close_notify, or plain FIN */
-    bool broken;   /* the client closed otherwise */
-    bool stopped;  /* reads nothing */
+    bool open;             /* TLS is up, or there is none */
+    bool ended;            /* the client closed in order: close_notify, or plain FIN */
+    bool broken;           /* the client closed otherwise */
+    bool stopped;          /* reads nothing */
     struct buffer in, out; /* taken in and not consumed by the script; not yet taken by the socket */
     nghttp2_session *session;
     int32_t streams[PEER_STREAMS_MAX];    /* of requests whose head came, in order */
     uint64_t body_left[PEER_STREAMS_MAX]; /* of answers under way, by stream number */
     unsigned requests;
-    unsigned resets, goaways; /* from the client */
+    unsigned resets, goaways, pongs; /* from the client */
 };
 
 struct origin {
@@ -42,13 +42,13 @@ struct origin {
     bool deaf; /* does not accept, nor answer what it accepted */
     struct peer *peers[ORIGIN_PEERS_MAX];
     unsigned peer_count;
-    unsigned requests; /* by all peers that count them */
+    unsigned requests;    /* by all peers that count them */
     uint32_t streams_max; /* HTTP/2: announced; 0: not announced, ORIGIN_NO_STREAMS: none */
     void *user;
     /* The script; each may be NULL. */
-    void (*on_open)(struct peer *p);                     /* accepted, TLS is up; the client has not heard of it yet */
-    void (*on_bytes)(struct peer *p);                    /* p->in has grown */
-    void (*on_request)(struct peer *p, int32_t stream);  /* HTTP/2: a request's head is whole */
+    void (*on_open)(struct peer *p);                    /* accepted, TLS is up; the client has not heard of it yet */
+    void (*on_bytes)(struct peer *p);                   /* p->in has grown */
+    void (*on_request)(struct peer *p, int32_t stream); /* HTTP/2: a request's head is whole */
 };
 
 #define ORIGIN_NO_STREAMS UINT32_MAX
