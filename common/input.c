@@ -13,6 +13,7 @@
 #include "common/address.h"
 
 #define METHOD_MAX      64
+#define FIELDS_MAX      256
 #define HEADERS_MAX     65536 /* bytes; an array of values repeats its header's name, so a short line could grow long */
 #define TAG_MAX         4096
 #define SHOWN_BYTES_MAX 40 /* of a word of the input, in a reason */
@@ -128,6 +129,7 @@ static bool put_header(const char *key, const char *name, json_t *value, struct 
 static bool read_headers(const char *key, json_t *value, struct buffer *hold)
 {
     size_t start = hold->len;
+    unsigned fields = 0;
     const char *name;
     json_t *item;
 
@@ -141,6 +143,8 @@ static bool read_headers(const char *key, json_t *value, struct buffer *hold)
         for (size_t i = 0; i < count; i++) {
             if (!put_header(key, name, json_is_array(item) ? json_array_get(item, i) : item, hold))
                 return false;
+            if (++fields > FIELDS_MAX)
+                return refuse("\"%s\": more than %d fields", key, FIELDS_MAX);
             if (hold->len - start > HEADERS_MAX)
                 return refuse("\"%s\": longer than %d bytes", key, HEADERS_MAX);
         }

@@ -37,6 +37,8 @@ static bool has_control(const char *text)
     return false;
 }
 
+#define HEADERS_MAX 200 /* fields that options add to each request */
+
 /* What is wrong with a header line, NULL if nothing is. */
 static const char *header_fault(const char *item)
 {
@@ -58,6 +60,9 @@ static bool request_check(const struct options *o, struct options_error *error_o
 {
     char shown[OPTION_SHOW_MAX];
 
+    if (o->header.count > HEADERS_MAX)
+        return options_fail(error_out, "header is given %zu times (%s); %d are allowed", o->header.count,
+                            origin_of(o, "header"), HEADERS_MAX);
     for (size_t i = 0; i < o->header.count; i++) {
         const char *fault = header_fault(o->header.items[i]);
         if (fault)

@@ -218,6 +218,13 @@ static enum outcome read_list(const struct iptable *t, uint64_t word, uint32_t t
     return OUTCOME_OK;
 }
 
+uint32_t iptable_address_count(const struct iptable *t, uint32_t index)
+{
+    if (index >= t->hosts_max)
+        return 0;
+    return (uint32_t)(atomic_load_explicit(&t->hosts[index].addresses, memory_order_relaxed) >> 16) & 0xffff;
+}
+
 enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out, struct address *address_out)
 {
     if (index >= t->hosts_max)

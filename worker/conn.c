@@ -219,8 +219,10 @@ void conn_send_raw(struct conn *conn, const void *data, size_t len)
 
     if (conn->out.len == 0) {
         n = send(conn->fd, data, len, MSG_NOSIGNAL);
-        /* An error shows again on reading, where it is dealt with; what can't be sent is dropped with the connection.
-         */
+        /* Any error but a full socket ends the connection: what is lost here can't be sent again, and reading then
+         * finds the end. */
+        if (n < 0 && errno != EAGAIN)
+            shutdown(conn->fd, SHUT_RDWR);
         if (n < 0)
             n = errno == EAGAIN ? 0 : (ssize_t)len;
         else
@@ -317,6 +319,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     conn->net = w->net_in;
     conn->net_len = (size_t)n;
     conn->net_eof = n == 0;
+    conn->read_full = (size_t)n == sizeof w->net_in;
     if (conn->state == CONN_HANDSHAKE) {
         advance_handshake(conn);
         return;

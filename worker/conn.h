@@ -61,6 +61,7 @@ struct conn {
     const char *net;           /* bytes read and not yet taken by TLS, in the worker's buffer */
     size_t net_len;
     bool net_eof;
+    bool read_full;    /* the last read filled the buffer */
     struct buffer out; /* what the socket did not take */
     const char *tls_version, *tls_cipher;
     bool tls_resumed, tls_slim; /* slim: its buffers were given back while it is idle */

@@ -204,6 +204,14 @@ static void send_result(struct fetch *f, enum result_kind kind, enum outcome out
     outbox_put(f, payload, len);
 }
 
+/* A host is left alone for as long as it asks, but not longer than any URL may take. */
+static uint32_t host_wait_ms(const struct fetch *f)
+{
+    uint64_t max = f->worker->options.total_timeout;
+
+    return f->retry_after_ms < max ? f->retry_after_ms : (uint32_t)max;
+}
+
 static void send_record(struct fetch *f, const struct conn *conn, enum outcome outcome, const char *detail)
 {
     struct worker *w = f->worker;
@@ -212,7 +220,8 @@ static void send_record(struct fetch *f, const struct conn *conn, enum outcome o
     STATS_ADD(w->page, failed, outcome != OUTCOME_OK);
     STATS_ADD(w->page, outcomes[outcome], 1);
     record_of_fetch(f, conn, outcome, detail);
-    f->result.delay_ms = f->result.host_wait_ms = 0;
+    f->result.delay_ms = 0;
+    f->result.host_wait_ms = outcome == OUTCOME_RATE_LIMITED ? host_wait_ms(f) : 0;
     send_result(f, RESULT_RECORD, outcome, w->line.data, w->line.len);
 }
 
@@ -232,7 +241,7 @@ static bool retried(struct fetch *f, enum outcome outcome)
 
     if (!retry_wanted(&w->options, &question, &f->result.delay_ms))
         return false;
-    f->result.host_wait_ms = f->retry_after_ms;
+    f->result.host_wait_ms = host_wait_ms(f);
     send_result(f, RESULT_RETRY, outcome, NULL, 0);
     return true;
 }

@@ -18,6 +18,8 @@
 struct h2 {
     struct conn *conn;
     nghttp2_session *session;
+    const uint8_t *rest; /* of a frame that nghttp2 gave and that is not yet sent; its memory */
+    size_t rest_len;
     bool refused;  /* GOAWAY came: no further requests */
     bool released; /* a stream ended while input was taken */
 };
@@ -302,28 +304,46 @@ static void h2_input_end(struct conn *conn, bool clean)
     (void)clean;
 }
 
+/* Takes frames into `out` until it is full or none is left; returns their bytes. The rest of a frame that does not fit
+ * is kept for the next call. */
+static size_t gather(struct h2 *h2, uint8_t out[GATHER_BYTES], ssize_t *error_out)
+{
+    size_t len = 0;
+
+    while (len < GATHER_BYTES) {
+        if (h2->rest_len == 0) {
+            ssize_t n = nghttp2_session_mem_send(h2->session, &h2->rest);
+            if (n <= 0) {
+                *error_out = n;
+                break;
+            }
+            h2->rest_len = (size_t)n;
+        }
+        size_t take = h2->rest_len < GATHER_BYTES - len ? h2->rest_len : GATHER_BYTES - len;
+        memcpy(out + len, h2->rest, take);
+        h2->rest += take;
+        h2->rest_len -= take;
+        len += take;
+    }
+    return len;
+}
+
 static enum outcome h2_flush(struct conn *conn, const char **detail_out)
 {
     struct h2 *h2 = conn->protocol.h2;
-    struct worker *w = conn->worker;
-    const uint8_t *data;
-    ssize_t n = 0;
+    /* Its own room: what ends while this runs may say good-bye on another connection. */
+    uint8_t out[GATHER_BYTES];
+    ssize_t error = 0;
+    size_t len;
 
-    buffer_clear(&w->out);
-    while (conn_backlog(conn) < BACKLOG_MAX && (n = nghttp2_session_mem_send(h2->session, &data)) > 0) {
-        buffer_append(&w->out, data, (size_t)n);
-        if (w->out.len >= GATHER_BYTES) {
-            if (conn_send(conn, w->out.data, w->out.len) != OUTCOME_OK)
-                return OUTCOME_TLS_ERROR;
-            buffer_clear(&w->out);
-        }
+    while (conn_backlog(conn) < BACKLOG_MAX && (len = gather(h2, out, &error)) > 0) {
+        if (conn_send(conn, out, len) != OUTCOME_OK)
+            return OUTCOME_TLS_ERROR;
     }
-    if (n < 0) {
-        *detail_out = nghttp2_strerror((int)n);
+    if (error < 0) {
+        *detail_out = nghttp2_strerror((int)error);
         return OUTCOME_PROTOCOL_ERROR;
     }
-    if (w->out.len && conn_send(conn, w->out.data, w->out.len) != OUTCOME_OK)
-        return OUTCOME_TLS_ERROR;
     /* nghttp2 has ended the session by itself: a GOAWAY for what the server did wrong is out. */
     if (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session)) {
         *detail_out = "the HTTP/2 session was ended";

@@ -3,7 +3,7 @@
 
 #include "worker/outbox.h"
 
-#define ADDRESS_TRIES 8 /* addresses asked for in one go, when some are refused or full */
+#define FULL_TRIES 8 /* addresses asked for in one go, when some are at their limit */
 
 void lease_return(struct worker *w, uint32_t index, uint32_t ip)
 {
@@ -15,24 +15,31 @@ void lease_return(struct worker *w, uint32_t index, uint32_t ip)
     }
 }
 
-/* The next address in turn that the policy and its own limit allow; claims its slot. */
+/* The next address in turn that the policy and its own limit allow; claims its slot. Forbidden ones cost nothing but
+ * the look, so all are looked at; of those that are full only some. */
 static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struct address *address_out)
 {
     struct worker *w = host->worker;
     const struct options *o = &w->options;
+    uint32_t count = iptable_address_count(&w->region.table, host->index);
     enum outcome outcome = OUTCOME_IP_EXHAUSTED;
+    uint32_t full_ip = IP_NONE;
 
-    for (int tries = 0; tries < ADDRESS_TRIES; tries++) {
+    for (uint32_t looks = 0, full = 0; looks < count && full < FULL_TRIES; looks++) {
         enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
         if (drawn != OUTCOME_OK)
             return drawn;
-        if (!o->allow_private && !address_is_public(address_out))
-            outcome = OUTCOME_ADDRESS_DENIED;
-        else if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
+        if (!o->allow_private && !address_is_public(address_out)) {
+            outcome = full ? outcome : OUTCOME_ADDRESS_DENIED;
+            continue;
+        }
+        if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
             return OUTCOME_OK;
-        else
-            outcome = OUTCOME_AT_LIMIT;
+        outcome = OUTCOME_AT_LIMIT;
+        full_ip = *ip_out;
+        full++;
     }
+    *ip_out = full_ip;
     return outcome;
 }
 

@@ -13,16 +13,13 @@
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/fetch.h"
-#include "worker/inbox.h"
-#include "worker/outbox.h"
 #include "worker/pool.h"
 #include "worker/tls.h"
+#include "worker/turn.h"
 #include "worker/worker.h"
 
 /* As coordinator/fleet.c lays them out. */
 enum { WORKER_FD_REGION = 3, WORKER_FD_WAKE, WORKER_FD_COORDINATOR };
-
-#define TEND_INTERVAL_US 1000000
 
 /* Dies with the coordinator, whatever becomes of it. */
 static void bind_to_coordinator(const struct worker *w)
@@ -146,39 +143,17 @@ static void wait_for_events(struct worker *w)
     w->turn++;
     atomic_store(&w->shared->asleep, 1);
     /* A task committed before the store above was seen has nobody to announce it. */
-    if (inbox_waiting(w))
+    if (turn_is_pressing(w))
         flags = EVLOOP_NONBLOCK;
     event_base_loop(w->base, flags);
     atomic_store(&w->shared->asleep, 0);
     w->now_us = clock_us();
 }
 
-static void tend(struct worker *w, uint64_t *next_us)
-{
-    pool_tend(w->pool);
-    if (w->now_us < *next_us)
-        return;
-    pool_trim_idle(w->pool);
-    *next_us = w->now_us + TEND_INTERVAL_US;
-}
-
 static void run(struct worker *w)
 {
-    uint64_t tend_at_us = w->now_us + TEND_INTERVAL_US;
-
     while (atomic_load_explicit(&w->region.header->draining, memory_order_relaxed) != REGION_CLOSES) {
-        timers_run(&w->timers, w->now_us, w);
-        outbox_retry(w);
-        inbox_drain(w);
-        tend(w, &tend_at_us);
-        conn_flush_dirty(w);
-        outbox_publish(w, pool_waiting(w->pool) == 0);
-        conn_sweep(w);
-        STATS_ADD(w->page, turns, 1);
-        uint64_t next = timers_next(&w->timers);
-        if (pool_has_idle(w->pool) && tend_at_us < next)
-            next = tend_at_us;
-        set_tick(w, next);
+        set_tick(w, turn_run(w));
         wait_for_events(w);
     }
 }

@@ -133,7 +133,7 @@ static uint64_t expected(const struct pool_host *host)
     struct worker *w = host->worker;
     uint32_t flags = atomic_load_explicit(&w->region.table.hosts[host->index].flags, memory_order_relaxed);
 
-    if (flags & HOST_HTTP2)
+    if ((flags & HOST_HTTP2) && !host->dial_failed)
         return (uint64_t)host->dialing_count * (uint64_t)w->options.max_streams_per_conn;
     /* Until it is known what the server speaks, one is made and looked at: over HTTP/2 it may be all that is needed. */
     if (host->tls && !(flags & HOST_HTTP1) && !host->dial_failed && host->dialing_count)
@@ -238,24 +238,40 @@ void pool_submit(struct pool *p, struct fetch *f)
     pump(f->host);
 }
 
+/* When the turn ends: within a callback of a protocol library nothing may be started. */
+static void look_at_later(struct pool_host *host)
+{
+    host->worker->slot_freed = true;
+    if (host->to_look_at)
+        return;
+    host->to_look_at = true;
+    TAILQ_INSERT_TAIL(&host->pool->to_look_at, host, look_link);
+}
+
 void pool_resubmit(struct pool *p, struct fetch *f)
 {
     TAILQ_INSERT_HEAD(&f->host->waiters, f, link);
     f->host->waiting++;
     p->waiting++;
     STATS_SET(p->worker->page, waiting, p->waiting);
-    pump(f->host);
+    look_at_later(f->host);
 }
 
 /* While another host has no connection at all, one that has had its share, or that nobody here needs now, is closed for
- * it. */
+ * it; one that is never without a request takes no new ones first. */
 static void settle(struct conn *conn)
 {
     struct pool_host *host = conn->host;
+    bool had_its_share = conn->served >= (uint64_t)SHARE_REQUESTS * conn->capacity;
 
-    if (conn->state == CONN_OPEN && conn->active == 0 && !TAILQ_EMPTY(&host->pool->starving) &&
-        (conn->served >= SHARE_REQUESTS || host->waiting == 0))
-        conn_close(conn);
+    if (conn->state == CONN_OPEN && !TAILQ_EMPTY(&host->pool->starving) && (had_its_share || host->waiting == 0))
+        pool_retire(conn);
+}
+
+/* All that has come was read, unless the last read was a full one: then more may wait in the socket. */
+static void note_read(struct conn *conn)
+{
+    conn->checked_turn = conn->read_full ? UINT64_MAX : conn->worker->turn;
 }
 
 void pool_on_open(struct conn *conn)
@@ -271,7 +287,7 @@ void pool_on_open(struct conn *conn)
         atomic_fetch_or_explicit(&w->region.table.hosts[host->index].flags, HOST_HTTP1, memory_order_relaxed);
     conn->pooled = true;
     file(conn);
-    conn->checked_turn = w->turn;
+    note_read(conn);
     pump(host);
     settle(conn);
 }
@@ -287,7 +303,7 @@ void pool_on_release(struct conn *conn)
         return;
     }
     file(conn);
-    conn->checked_turn = conn->worker->turn;
+    note_read(conn);
     settle(conn);
     /* A slot given up is for the host that starves; pool_tend() comes back to this one. */
     if (conn->state != CONN_DEAD)
@@ -326,11 +342,7 @@ void pool_on_dead(struct conn *conn)
     }
     host->conns--;
     lease_return(w, host->index, conn->ip);
-    w->slot_freed = true;
-    if (!host->to_look_at) {
-        host->to_look_at = true;
-        TAILQ_INSERT_TAIL(&host->pool->to_look_at, host, look_link);
-    }
+    look_at_later(host);
 }
 
 void pool_tend(struct pool *p)

@@ -82,7 +82,8 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
         set_connection(&r, f, conn);
     else if (f->dialed)
         r.dialed = &f->dialed->address;
-    if (w->options.hash && f->head_done && f->digest && EVP_DigestFinal_ex(f->digest, digest, NULL) == 1)
+    if (w->options.hash && outcome == OUTCOME_OK && f->head_done && f->digest &&
+        EVP_DigestFinal_ex(f->digest, digest, NULL) == 1)
         r.sha256 = digest;
     buffer_clear(&w->line);
     record_format(&w->line, &r);

@@ -44,6 +44,19 @@ static bool split(const char *line, size_t len, struct span *name, struct span *
     return true;
 }
 
+/* Fields that speak of one HTTP/1.1 connection, and make an HTTP/2 request malformed (RFC 9113 8.2.2). */
+static bool is_of_connection(struct span lower_name)
+{
+    static const char *const names[] = {"connection", "keep-alive", "proxy-connection",  "te",
+                                        "trailer",    "upgrade",    "transfer-encoding", "http2-settings"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (span_is(lower_name, names[i]))
+            return true;
+    }
+    return false;
+}
+
 static void add_default(struct request_defaults *d, struct span name, struct span value)
 {
     if (d->count == REQUEST_FIELDS_MAX)
@@ -62,6 +75,7 @@ static void add_default(struct request_defaults *d, struct span name, struct spa
     field->lower = (struct span){copy + name.len, name.len};
     field->value = (struct span){copy + 2 * name.len, value.len};
     field->secret = span_is(field->lower, "authorization") || span_is(field->lower, "cookie");
+    field->of_connection = is_of_connection(field->lower);
 }
 
 static bool has_default(const struct request_defaults *d, const char *lower_name)
@@ -232,8 +246,11 @@ static struct span authority(const struct fetch *f)
     return (struct span){f->url.text + f->url.host_offset, (size_t)(f->url.path_offset - f->url.host_offset)};
 }
 
+/* A host named by hand is for the first origin only. */
 static struct span own_host(const struct request_defaults *d, const struct fetch *f)
 {
+    if (f->m.flags & TASK_CROSSED)
+        return authority(f);
     for (unsigned i = 0; i < d->count; i++) {
         if (span_is(d->fields[i].lower, "host"))
             return d->fields[i].value;
@@ -319,7 +336,7 @@ size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, 
     out[n++] = nv(literal(":path"), path, FIXED_NAME);
     for (unsigned i = 0; i < d->count; i++) {
         const struct request_field *field = &d->fields[i];
-        if (!span_is(field->lower, "host") && !(crossed && field->secret) &&
+        if (!span_is(field->lower, "host") && !field->of_connection && !(crossed && field->secret) &&
             !(f->headers.len && own_has(f->headers, field->lower)))
             out[n++] = nv(field->lower, field->value, FIXED);
     }

@@ -12,11 +12,12 @@
 
 struct fetch;
 
-#define REQUEST_FIELDS_MAX 128
+#define REQUEST_FIELDS_MAX 512 /* more than options and a line together may name */
 
 struct request_field {
     struct span name, lower, value; /* name as written, and in lower case */
     bool secret;                    /* Authorization, Cookie: not to another origin */
+    bool of_connection;             /* HTTP/1.1 only */
 };
 
 /* Made once from the options. Each field's text is one allocation of its own, from name.data on. */

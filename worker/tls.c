@@ -154,12 +154,15 @@ enum outcome tls_start(struct conn *conn)
     SSL_set_connect_state(ssl);
     SSL_set_ex_data(ssl, conn_index, conn);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    if (host->is_ip) {
-        X509_VERIFY_PARAM_set1_ip_asc(param, host->verify_name);
-    } else {
-        X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        X509_VERIFY_PARAM_set1_host(param, host->verify_name, 0);
-        SSL_set_tlsext_host_name(ssl, host->verify_name);
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* Without the name to hold against the certificate there is no verification. */
+    bool named = host->is_ip ? X509_VERIFY_PARAM_set1_ip_asc(param, host->verify_name) == 1
+                             : X509_VERIFY_PARAM_set1_host(param, host->verify_name, 0) == 1 &&
+                                   SSL_set_tlsext_host_name(ssl, host->verify_name) == 1;
+    if (!named) {
+        SSL_free(ssl);
+        ERR_clear_error();
+        return OUTCOME_RESOURCE_EXHAUSTED;
     }
     if (host->session)
         SSL_set_session(ssl, host->session);

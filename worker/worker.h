@@ -36,6 +36,7 @@ struct worker {
     uint64_t now_us;      /* monotonic, of this turn or later */
     uint64_t turn;        /* counted each time the loop is about to wait */
     uint64_t tick_at_us;  /* when `tick` is set to fire */
+    uint64_t tend_at_us;  /* when idle connections are next looked at */
     SSL_CTX *tls;
     struct request_defaults defaults;
     struct pool *pool;

@@ -12,6 +12,7 @@
 #include "worker/inbox.h"
 #include "worker/outbox.h"
 #include "worker/tls.h"
+#include "worker/turn.h"
 
 #define TASK_RING_BYTES (16u << 20)
 #define UNTIL_MS        5000
@@ -227,13 +228,7 @@ static void worker_turn(struct fixture *x)
 {
     struct worker *w = x->w;
 
-    timers_run(&w->timers, w->now_us, w);
-    outbox_retry(w);
-    inbox_drain(w);
-    pool_tend(w->pool);
-    conn_flush_dirty(w);
-    outbox_publish(w, pool_waiting(w->pool) == 0);
-    conn_sweep(w);
+    turn_run(w);
     if (!x->unchecked)
         fixture_check(x);
     w->turn++;
