@@ -146,8 +146,10 @@ struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len)
     memcpy(&f->m, message, sizeof f->m);
     buffer_clear(&f->text);
     buffer_append(&f->text, (const char *)message + sizeof f->m, len - sizeof f->m);
-    if (!unpack(f))
+    if (!unpack(f)) {
+        fetch_discard(f);
         return NULL;
+    }
     reset(f);
     return f;
 }

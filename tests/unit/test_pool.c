@@ -142,8 +142,8 @@ static void host_with_a_long_line_does_not_keep_its_slot_for_ever(void **state)
     fixture_close(&x);
 }
 
-/* As over HTTP/1.1, a busy HTTP/2 connection is given up for a host that has none, once it has had its share: a line that is
- * never empty leaves no moment without any stream. */
+/* As over HTTP/1.1, a busy HTTP/2 connection is given up for a host that has none, once it has had its share: a line
+ * that is never empty leaves no moment without any stream. */
 static void busy_http2_connection_does_not_keep_its_slot_for_ever(void **state)
 {
     (void)state;
