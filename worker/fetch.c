@@ -43,7 +43,6 @@ static struct fetch *take_spare(struct worker *w)
 
     if (f) {
         TAILQ_REMOVE(&w->spare, f, link);
-        w->spare_count--;
         return f;
     }
     f = calloc(1, sizeof *f);

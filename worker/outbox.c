@@ -27,7 +27,6 @@ static void spare(struct fetch *f)
 
     f->state = FETCH_SPARE;
     TAILQ_INSERT_HEAD(&w->spare, f, link);
-    w->spare_count++;
 }
 
 void outbox_put(struct fetch *f, const void *payload, size_t len)

@@ -48,7 +48,6 @@ struct worker {
     struct buffer out;        /* a request, or gathered frames */
     struct buffer lower;      /* lower-cased header names */
     struct buffer location;   /* a redirect's target */
-    unsigned spare_count;
     bool committed;  /* messages wait for ring_publish() */
     bool slot_freed; /* a connection was closed since the pool was last tended */
     bool closing;

@@ -77,7 +77,9 @@ static void fetches_are_used_again(void **state)
         fixture_get(&x, host, 1);
         fixture_until_told(&x, i, 0);
     }
-    assert_int_equal(x.w->spare_count, 1);
+    struct fetch *spare = TAILQ_FIRST(&x.w->spare);
+    assert_non_null(spare);
+    assert_null(TAILQ_NEXT(spare, link));
     fixture_close(&x);
 }
 
