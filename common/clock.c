@@ -34,14 +34,16 @@ void clock_rfc3339(uint64_t wall_us, char out[CLOCK_RFC3339_LEN])
 {
     /* One process stamps many records within one second: the calendar part is worked out once for each. */
     static uint64_t last_second = UINT64_MAX;
-    static char calendar[20];
+    static const char form[] = {'0', '0', '0', '0', '-', '0', '0', '-', '0', '0',
+                                'T', '0', '0', ':', '0', '0', ':', '0', '0', '.'};
+    static char calendar[sizeof form];
     uint64_t second = wall_us / 1000000u;
 
     if (second != last_second) {
         time_t t = (time_t)second;
         struct tm tm;
         gmtime_r(&t, &tm);
-        memcpy(calendar, "0000-00-00T00:00:00.", 20);
+        memcpy(calendar, form, sizeof calendar);
         put_digits(calendar, (unsigned)tm.tm_year + 1900, 4);
         put_digits(calendar + 5, (unsigned)tm.tm_mon + 1, 2);
         put_digits(calendar + 8, (unsigned)tm.tm_mday, 2);

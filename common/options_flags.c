@@ -77,7 +77,8 @@ static bool unknown_flag(struct walk *w, const char *flag, size_t len)
         }
         snprintf(own, sizeof own, "--no-%.100s", option_rows[i].name);
         for (char *p = own; *p; p++)
-            *p = *p == '_' ? '-' : *p;
+            if (*p == '_')
+                *p = '-';
         if (option_rows[i].type == OPTION_BOOL)
             nearest_offer(&nearest, own);
     }

@@ -162,7 +162,7 @@ static void put_hash(struct buffer *b, const uint8_t *sha256)
     static const char digits[] = "0123456789abcdef";
     char hex[64];
 
-    for (unsigned i = 0; i < 32; i++) {
+    for (size_t i = 0; i < 32; i++) {
         hex[2 * i] = digits[sha256[i] >> 4];
         hex[2 * i + 1] = digits[sha256[i] & 15];
     }

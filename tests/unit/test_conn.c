@@ -46,9 +46,9 @@ static void answer_comes_back_over_every_protocol(void **state)
         fixture_get(&x, fixture_host_at(&x, names[kind], o), 3);
         fixture_until_told(&x, 3 * (size_t)(kind + 1), 0);
         for (int i = 0; i < 3; i++)
-            assert_outcome(&x, (uint64_t)(3 * kind + i), RESULT_RECORD, OUTCOME_OK);
-        assert_tells(&x, (uint64_t)(3 * kind), versions[kind]);
-        assert_tells(&x, (uint64_t)(3 * kind), "\"host_ip\":\"127.0.0.1\",\"local_ip\":\"127.0.0.1\"");
+            assert_outcome(&x, (uint64_t)3 * (uint64_t)kind + (uint64_t)i, RESULT_RECORD, OUTCOME_OK);
+        assert_tells(&x, (uint64_t)3 * (uint64_t)kind, versions[kind]);
+        assert_tells(&x, (uint64_t)3 * (uint64_t)kind, "\"host_ip\":\"127.0.0.1\",\"local_ip\":\"127.0.0.1\"");
     }
     fixture_close(&x);
 }

@@ -256,7 +256,7 @@ void fixture_turns(struct fixture *x, unsigned count)
 
 void fixture_pass_ms(struct fixture *x, unsigned ms)
 {
-    uint64_t until_us = clock_us() + ms * 1000u;
+    uint64_t until_us = clock_us() + (uint64_t)ms * 1000;
 
     while (clock_us() < until_us)
         fixture_turn(x);
@@ -264,7 +264,7 @@ void fixture_pass_ms(struct fixture *x, unsigned ms)
 
 void fixture_until_told(struct fixture *x, size_t count, unsigned limit_ms)
 {
-    uint64_t until_us = clock_us() + (limit_ms ? limit_ms : UNTIL_MS) * 1000u;
+    uint64_t until_us = clock_us() + (uint64_t)(limit_ms ? limit_ms : UNTIL_MS) * 1000;
 
     while (x->told_count < count) {
         fixture_turn(x);
