@@ -76,9 +76,10 @@ static bool unknown_flag(struct walk *w, const char *flag, size_t len)
                 nearest_offer(&nearest, own);
         }
         snprintf(own, sizeof own, "--no-%.100s", option_rows[i].name);
-        for (char *p = own; *p; p++)
+        for (char *p = own; *p; p++) {
             if (*p == '_')
                 *p = '-';
+        }
         if (option_rows[i].type == OPTION_BOOL)
             nearest_offer(&nearest, own);
     }
