@@ -22,7 +22,8 @@
 
 _Static_assert(_Alignof(struct region_header) <= LINE_BYTES, "the region is laid out by cache lines");
 _Static_assert(sizeof(struct region_worker) == 64, "struct region_worker is part of the shared layout");
-_Static_assert(sizeof(struct region_header) == 192 + 64 * REGION_WORKERS_MAX, "struct region_header has grown a hole");
+_Static_assert(sizeof(struct region_header) == 192 + 64 * REGION_WORKERS_MAX + REGION_PATH_MAX,
+               "struct region_header has grown a hole");
 
 static bool capacity_is_valid(uint32_t capacity)
 {
@@ -184,8 +185,9 @@ static enum outcome read_layout(int fd, struct region_layout *l_out)
     uint64_t magic = shared->magic;
     uint32_t version = shared->version;
     struct region_layout told = layout_from_header(shared);
+    bool path_ends = memchr(shared->admin_path, '\0', sizeof shared->admin_path) != NULL;
     munmap(shared, sizeof *shared);
-    if (magic != REGION_MAGIC || version != REGION_VERSION)
+    if (magic != REGION_MAGIC || version != REGION_VERSION || !path_ends)
         return OUTCOME_CORRUPT;
     *l_out = told;
     if (!layout_complete(l_out) || !layout_equal(l_out, &told) || l_out->bytes != (uint64_t)st.st_size)
@@ -238,6 +240,23 @@ void *region_task_ring(const struct region *r, uint32_t worker)
 void *region_record_ring(const struct region *r, uint32_t worker)
 {
     return (uint8_t *)region_task_ring(r, worker) + ring_bytes(r->layout.task_ring_capacity);
+}
+
+bool region_set_admin_path(struct region *r, const char *path)
+{
+    size_t bytes = strlen(path) + 1;
+
+    if (*path != '/' || bytes > REGION_PATH_MAX)
+        return false;
+    memcpy(r->header->admin_path, path, bytes);
+    return true;
+}
+
+/* The copy is what is checked: a broken worker may write there at any time. */
+bool region_admin_path(const struct region *r, char out[REGION_PATH_MAX])
+{
+    memcpy(out, r->header->admin_path, REGION_PATH_MAX);
+    return *out == '/' && memchr(out, '\0', REGION_PATH_MAX);
 }
 
 const char *region_options(const struct region *r, size_t *len_out)

@@ -15,8 +15,9 @@
 #include "shm/stats.h"
 
 #define REGION_MAGIC       0x31746565666c7468ull
-#define REGION_VERSION     1u
+#define REGION_VERSION     2u
 #define REGION_WORKERS_MAX 64u
+#define REGION_PATH_MAX    4096u /* bytes of a path, with its NUL */
 
 /* How the coordinator waits. Dozing: it looks into the rings by itself within milliseconds, and is to be woken only by
  * a worker that has run out of tasks. Asleep: the first message wakes it. Whoever wakes it sets REGION_AWAKE first. */
@@ -57,6 +58,8 @@ struct region_header {
     _Atomic uint32_t input_ended;                     /* coordinator: 1 once all input lines are read */
     uint32_t reserved2[12];
     struct region_worker worker[REGION_WORKERS_MAX];
+    char admin_path[REGION_PATH_MAX]; /* coordinator, before workers run: its socket, absolute; empty: none. Use
+                                         region_admin_path() */
 };
 
 /* Where things are: what the header says, as it was checked. Processes go by this copy, which no broken worker can
@@ -83,14 +86,18 @@ struct region_sizes {
 /* Makes the region, with empty rings. OUTCOME_SYSTEM with errno set when memory or descriptors are short (EINVAL: sizes
  * that make no sense). */
 must_check enum outcome region_create(struct region *r, const struct region_sizes *sizes, const struct buffer *options);
-/* Maps an existing one; checks magic, version, sizes, every offset, and that nobody can shrink it. `fd` is taken over:
- * kept, or closed when read_only or on failure. OUTCOME_CORRUPT when a check fails, OUTCOME_SYSTEM with errno when
- * mapping does. */
+/* Maps an existing one; checks magic, version, sizes, every offset, the path, and that nobody can shrink it. `fd` is
+ * taken over: kept, or closed when read_only or on failure. OUTCOME_CORRUPT when a check fails, OUTCOME_SYSTEM with
+ * errno when mapping does. */
 must_check enum outcome region_attach(struct region *r, int fd, bool read_only);
 void region_close(struct region *r);
 
 struct stats_page *region_page(const struct region *r, uint32_t worker); /* worker == workers: the coordinator's */
 void *region_task_ring(const struct region *r, uint32_t worker);
 void *region_record_ring(const struct region *r, uint32_t worker);
+/* Says where the fleet's socket is; false when `path` has no room or is not absolute. */
+must_check bool region_set_admin_path(struct region *r, const char *path);
+/* Copies that path; false when there is none, or none that makes sense. */
+must_check bool region_admin_path(const struct region *r, char out[REGION_PATH_MAX]);
 /* The options text, not NUL-terminated. */
 const char *region_options(const struct region *r, size_t *len_out);

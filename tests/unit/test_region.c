@@ -272,6 +272,33 @@ static void foreign_descriptors_are_refused(void **state)
     close(pipes[1]);
 }
 
+static void path_of_the_socket_is_found_by_readers(void **state)
+{
+    struct region *r = *state;
+    struct region reader;
+    char path[REGION_PATH_MAX];
+    char longest[REGION_PATH_MAX + 1];
+
+    assert_false(region_admin_path(r, path));
+    assert_false(region_set_admin_path(r, ""));
+    assert_false(region_set_admin_path(r, "relative/admin.sock"));
+    memset(longest, 'x', sizeof longest);
+    longest[0] = '/';
+    longest[REGION_PATH_MAX] = '\0';
+    assert_false(region_set_admin_path(r, longest));
+    longest[REGION_PATH_MAX - 1] = '\0';
+    assert_true(region_set_admin_path(r, longest));
+    assert_true(region_set_admin_path(r, "/tmp/x/admin.sock"));
+    assert_int_equal(region_attach(&reader, dup(r->fd), true), OUTCOME_OK);
+    assert_true(region_admin_path(&reader, path));
+    assert_string_equal(path, "/tmp/x/admin.sock");
+    /* A worker gone wild scribbles later. */
+    memset(r->header->admin_path, '/', REGION_PATH_MAX);
+    assert_false(region_admin_path(&reader, path));
+    region_close(&reader);
+    expect_corrupt(dup(r->fd));
+}
+
 /* The checked copy counts, not what a broken worker makes of the header later. */
 static void scribbled_header_moves_nothing(void **state)
 {
@@ -346,6 +373,7 @@ int main(void)
         REGION_TEST(file_of_another_size_is_refused),
         REGION_TEST(file_that_could_shrink_is_refused),
         REGION_TEST(foreign_descriptors_are_refused),
+        REGION_TEST(path_of_the_socket_is_found_by_readers),
         REGION_TEST(scribbled_header_moves_nothing),
         cmocka_unit_test(largest_region_costs_nothing_until_touched),
         cmocka_unit_test(senseless_sizes_are_refused),
