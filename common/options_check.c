@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "common/endpoint.h"
 #include "common/options_rows.h"
 
 static const char *origin_of(const struct options *o, const char *name)
@@ -78,6 +79,25 @@ static bool request_check(const struct options *o, struct options_error *error_o
     return true;
 }
 
+static bool admin_check(const struct options *o, struct options_error *error_out)
+{
+    char shown[OPTION_SHOW_MAX];
+    struct endpoint endpoint;
+
+    if (!*o->listen)
+        return true;
+    if (!endpoint_parse(o->listen, &endpoint))
+        return options_fail(error_out,
+                            "listen \"%s\" (%s) is no address with a port; write 127.0.0.1:8080 or [::1]:8080",
+                            option_show(o->listen, shown), origin_of(o, "listen"));
+    if (!o->listen_public && !endpoint_is_loopback(&endpoint))
+        return options_fail(error_out,
+                            "listen \"%s\" (%s) can be reached from other machines; write 127.0.0.1 for the address, "
+                            "or set listen_public",
+                            option_show(o->listen, shown), origin_of(o, "listen"));
+    return true;
+}
+
 bool options_check(const struct options *o, struct options_error *error_out)
 {
     if (o->ipv4 && o->ipv6)
@@ -91,5 +111,5 @@ bool options_check(const struct options *o, struct options_error *error_out)
         return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_ttl_max = %llums (%s); mend one",
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_ttl_max, origin_of(o, "dns_ttl_max"));
-    return request_check(o, error_out);
+    return request_check(o, error_out) && admin_check(o, error_out);
 }

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "coordinator/admin.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/feed.h"
 #include "coordinator/fleet.h"
@@ -45,6 +46,7 @@ struct coordinator {
     struct timers timers;
     struct frontier *frontier;
     struct fleet *fleet;
+    struct admin *admin;
     struct dispatch *dispatch;
     struct records *records;
     struct results results;
@@ -230,6 +232,9 @@ static bool open_parts(struct coordinator *c)
         log_event(LOG_ERROR, "no-workers", "reason=\"%s\"", reason);
         return false;
     }
+    c->admin = admin_open(c->base, &c->region, c->state.path, c->options);
+    if (!c->admin)
+        return false;
     c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
     return true;
 }
@@ -430,6 +435,7 @@ static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
 
 static void close_parts(struct coordinator *c)
 {
+    admin_close(c->admin);
     feed_close(c->feed);
     intake_fini(&c->intake);
     resolver_close(c->resolver);

@@ -12,7 +12,7 @@
 #define STATS_COUNTERS(X)                                                              \
     X(requests, "requests sent, retries included")                                     \
     X(responses, "answers received whole")                                             \
-    X(records, "records written by this worker")                                       \
+    X(records, "records made")                                                         \
     X(failed, "records with an error code")                                            \
     X(retries, "attempts after the first")                                             \
     X(redirects, "redirects followed")                                                 \

@@ -1,0 +1,313 @@
+/* The admin face: evhttp over the fleet's pages, with bounds that evhttp does not have: on the number of connections
+ * and on the life of each. */
+#include "coordinator/admin.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "coordinator/admin_listen.h"
+#include "shm/stats_metrics.h"
+
+#define CONNECTIONS_MAX  32
+#define LIFE_US          10000000 /* of a connection: request, answer and all */
+#define IDLE_S           5
+#define SWEEP_US         500000
+#define HEAD_BYTES_MAX   8192
+#define BODY_BYTES_MAX   1024
+#define TYPE_JSON        "application/json"
+#define METHODS_ANSWERED "GET, HEAD"
+
+/* A reference to a connection of evhttp's, which owns it and its descriptor. */
+struct admin_conn {
+    struct bufferevent *bev; /* NULL: the place is free */
+    uint64_t until_us;
+};
+
+struct admin {
+    const struct region *region;
+    struct stats_limits limits;
+    struct evhttp *http;
+    struct event *sweep;
+    struct admin_conn conns[CONNECTIONS_MAX];
+    struct buffer text;
+    char path[PATH_MAX];
+};
+
+/* --- answers --- */
+
+static int put_metrics(struct admin *a, const struct stats_report *report)
+{
+    stats_metrics_put(&a->text, a->region, report);
+    return HTTP_OK;
+}
+
+static int put_stats(struct admin *a, const struct stats_report *report)
+{
+    stats_report_put_json(&a->text, report);
+    return HTTP_OK;
+}
+
+static int put_health(struct admin *a, const struct stats_report *report)
+{
+    stats_report_put_health(&a->text, report);
+    return stats_report_health(report).healthy ? HTTP_OK : HTTP_SERVUNAVAIL;
+}
+
+static int put_ready(struct admin *a, const struct stats_report *report)
+{
+    stats_report_put_ready(&a->text, report);
+    return stats_report_ready(report) ? HTTP_OK : HTTP_SERVUNAVAIL;
+}
+
+static const struct page {
+    const char *path, *type;
+    int (*put)(struct admin *a, const struct stats_report *report); /* into a->text; returns the status */
+} pages[] = {
+    {"/metrics", STATS_METRICS_TYPE, put_metrics},
+    {"/stats", TYPE_JSON, put_stats},
+    {"/health", TYPE_JSON, put_health},
+    {"/ready", TYPE_JSON, put_ready},
+};
+
+static const struct page *find_page(struct evhttp_request *request)
+{
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
+    const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+
+    for (size_t i = 0; path && i < sizeof pages / sizeof pages[0]; i++) {
+        if (strcmp(pages[i].path, path) == 0)
+            return &pages[i];
+    }
+    return NULL;
+}
+
+/* Sends a->text, or with HEAD its length alone. One request a connection: then a bound on its life cuts no other. */
+static void send_text(struct admin *a, struct evhttp_request *request, int status, const char *type)
+{
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+    char length[32];
+
+    snprintf(length, sizeof length, "%zu", a->text.len);
+    evhttp_add_header(headers, "Content-Type", type);
+    evhttp_add_header(headers, "Content-Length", length);
+    evhttp_add_header(headers, "Cache-Control", "no-store");
+    evhttp_add_header(headers, "Connection", "close");
+    if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
+        evbuffer_add(evhttp_request_get_output_buffer(request), a->text.data, a->text.len);
+    evhttp_send_reply(request, status, NULL, NULL);
+}
+
+static void on_request(struct evhttp_request *request, void *arg)
+{
+    struct admin *a = arg;
+    const struct page *page = find_page(request);
+    enum evhttp_cmd_type method = evhttp_request_get_command(request);
+    struct stats_report report;
+    const char *type = "text/plain; charset=utf-8";
+    int status;
+
+    buffer_clear(&a->text);
+    if (!page) {
+        status = HTTP_NOTFOUND;
+        buffer_append_str(&a->text, "there are /metrics, /stats, /health and /ready\n");
+    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        status = HTTP_BADMETHOD;
+        evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", METHODS_ANSWERED);
+        buffer_append_str(&a->text, "only GET and HEAD are answered\n");
+    } else {
+        type = page->type;
+        stats_report_read(a->region, &a->limits, &report);
+        status = page->put(a, &report);
+    }
+    send_text(a, request, status, type);
+}
+
+/* --- connections --- */
+
+/* evhttp takes its callbacks away when it is done with a connection; until then the descriptor is open. */
+static bool is_alive(const struct admin_conn *conn)
+{
+    bufferevent_event_cb on_event = NULL;
+
+    bufferevent_getcb(conn->bev, NULL, NULL, &on_event, NULL);
+    return on_event != NULL;
+}
+
+static void forget(struct admin_conn *conn)
+{
+    bufferevent_decref(conn->bev);
+    conn->bev = NULL;
+}
+
+/* Ends it from below: evhttp sees the end of the stream and cleans up. */
+static void cut(struct admin_conn *conn)
+{
+    if (is_alive(conn))
+        shutdown(bufferevent_getfd(conn->bev), SHUT_RDWR);
+    forget(conn);
+}
+
+/* Returns the number of connections that are left. */
+static unsigned sweep(struct admin *a)
+{
+    uint64_t now = clock_us();
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        struct admin_conn *conn = &a->conns[i];
+        if (!conn->bev)
+            continue;
+        if (!is_alive(conn))
+            forget(conn);
+        else if (now > conn->until_us)
+            cut(conn);
+        left += conn->bev != NULL;
+    }
+    return left;
+}
+
+static void arm_sweep(struct admin *a)
+{
+    struct timeval tv = {.tv_usec = SWEEP_US};
+
+    event_add(a->sweep, &tv);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct admin *a = arg;
+
+    (void)fd;
+    (void)what;
+    if (sweep(a) > 0)
+        arm_sweep(a);
+}
+
+/* A free place, or that of the oldest, which had its time. */
+static struct admin_conn *take_place(struct admin *a)
+{
+    struct admin_conn *oldest = &a->conns[0];
+
+    sweep(a);
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        if (!a->conns[i].bev)
+            return &a->conns[i];
+        if (a->conns[i].until_us < oldest->until_us)
+            oldest = &a->conns[i];
+    }
+    cut(oldest);
+    return oldest;
+}
+
+/* evhttp asks for the stream of a connection that it has accepted. */
+static struct bufferevent *on_connection(struct event_base *base, void *arg)
+{
+    struct admin *a = arg;
+    struct admin_conn *conn = take_place(a);
+
+    conn->bev = bufferevent_socket_new(base, -1, 0);
+    if (!conn->bev)
+        return NULL;
+    bufferevent_incref(conn->bev);
+    conn->until_us = clock_us() + LIFE_US;
+    if (!event_pending(a->sweep, EV_TIMEOUT, NULL))
+        arm_sweep(a);
+    return conn->bev;
+}
+
+/* --- opening and closing --- */
+
+/* Takes the descriptor over. */
+static void add_listener(struct admin *a, struct event_base *base, int fd)
+{
+    struct evconnlistener *listener =
+        evconnlistener_new(base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+
+    if (!listener || !evhttp_bind_listener(a->http, listener))
+        die("out of memory: no room for the admin face");
+}
+
+static bool listen_all(struct admin *a, struct event_base *base, const char *dir, const struct options *o)
+{
+    char real[PATH_MAX];
+    struct endpoint endpoint;
+
+    if (!realpath(dir, real) || (size_t)snprintf(a->path, sizeof a->path, "%s/admin.sock", real) >= sizeof a->path) {
+        log_event(LOG_ERROR, "no-admin", "dir=\"%s\" error=\"%s\"", dir, strerror(errno));
+        *a->path = '\0';
+        return false;
+    }
+    int fd = admin_listen_unix(a->path);
+    if (fd < 0) {
+        *a->path = '\0';
+        return false;
+    }
+    add_listener(a, base, fd);
+    if (!*o->listen)
+        return true;
+    if (!endpoint_parse(o->listen, &endpoint) || (fd = admin_listen_tcp(&endpoint, o->listen)) < 0)
+        return false;
+    add_listener(a, base, fd);
+    return true;
+}
+
+static void set_up_http(struct admin *a, struct event_base *base)
+{
+    a->http = evhttp_new(base);
+    a->sweep = evtimer_new(base, on_sweep, a);
+    if (!a->http || !a->sweep)
+        die("out of memory: no room for the admin face");
+    evhttp_set_timeout(a->http, IDLE_S);
+    evhttp_set_max_headers_size(a->http, HEAD_BYTES_MAX);
+    evhttp_set_max_body_size(a->http, BODY_BYTES_MAX);
+    /* All that evhttp knows, so that on_request() can refuse them as HTTP wants it: by 405 and Allow. */
+    evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+                                            EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE |
+                                            EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
+    evhttp_set_bevcb(a->http, on_connection, a);
+    evhttp_set_gencb(a->http, on_request, a);
+}
+
+struct admin *admin_open(struct event_base *base, struct region *region, const char *dir, const struct options *options)
+{
+    struct admin *a = calloc(1, sizeof *a);
+
+    if (!a)
+        die("out of memory: no room for the admin face");
+    a->region = region;
+    stats_limits_read(region, &a->limits);
+    set_up_http(a, base);
+    if (!listen_all(a, base, dir, options) || !region_set_admin_path(region, a->path)) {
+        admin_close(a);
+        return NULL;
+    }
+    return a;
+}
+
+void admin_close(struct admin *a)
+{
+    if (!a)
+        return;
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        if (a->conns[i].bev)
+            forget(&a->conns[i]);
+    }
+    evhttp_free(a->http);
+    event_free(a->sweep);
+    if (*a->path)
+        unlink(a->path);
+    buffer_fini(&a->text);
+    free(a);
+}
