@@ -7,6 +7,8 @@
 
 #include "common/log.h"
 #include "tools/config.h"
+#include "tools/ctl.h"
+#include "tools/healthz.h"
 #include "tools/run.h"
 #include "tools/stats.h"
 #include "tools/url.h"
@@ -23,6 +25,8 @@ static const struct command {
     {"url", url_main, "print the canonical form of each URL on standard input"},
     {"config", config_main, "print or check the options in force"},
     {"stats", stats_main, "show the numbers of a running fleet"},
+    {"healthz", healthz_main, "tell by the exit code whether a running fleet is healthy"},
+    {"ctl", ctl_main, "ask a running fleet through its socket"},
     {"version", version_main, "print the version"},
     {"help", help_main, "print this, or the help of a command"},
 };
