@@ -153,7 +153,7 @@ static void redirect_goes_back_with_its_place(void **state)
         fixture_get(&x, host, 1);
         fixture_until_told(&x, 1, 0);
         assert_outcome(&x, 0, RESULT_REDIRECT, OUTCOME_OK);
-        assert_int_equal(fixture_told(&x, 0)->m.status, atol(statuses[i]));
+        assert_int_equal(fixture_told(&x, 0)->m.status, strtol(statuses[i], NULL, 10));
         assert_non_null(strstr(fixture_told(&x, 0)->text, "/next?x"));
         assert_int_equal(STATS_GET(x.w->page, redirects), 1);
         fixture_close(&x);
