@@ -52,7 +52,7 @@ static void format_line(struct progress *p, char *line, size_t size)
              "%llu%s done, %.0f/s, %llu in flight, %llu queued, %llu failed, %llu connections, %.1f%% reused",
              (unsigned long long)view.done, total, p->rate, (unsigned long long)view.in_flight,
              (unsigned long long)view.queued, (unsigned long long)view.failed,
-             (unsigned long long)(sum.conns_active + sum.conns_idle), reuse);
+             (unsigned long long)sum.conns_active + (unsigned long long)sum.conns_idle, reuse);
 }
 
 static void put(const char *text)

@@ -78,7 +78,7 @@ static void map_with_zeroed_pages_is_moved_aside(void **state)
 
     fill(place->dir, 5000, 10);
     int fd = open(place->data, O_WRONLY);
-    assert_int_equal(pwrite(fd, zeros, sizeof zeros, 4096 * 10), (ssize_t)sizeof zeros);
+    assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)4096 * 10), (ssize_t)sizeof zeros);
     close(fd);
     expect_new_map(place);
 }
@@ -91,7 +91,7 @@ static void map_with_garbage_pages_is_moved_aside(void **state)
     memset(noise, 0xa5, sizeof noise);
     fill(place->dir, 5000, 10);
     int fd = open(place->data, O_WRONLY);
-    assert_int_equal(pwrite(fd, noise, sizeof noise, 4096 * 10), (ssize_t)sizeof noise);
+    assert_int_equal(pwrite(fd, noise, sizeof noise, (off_t)4096 * 10), (ssize_t)sizeof noise);
     close(fd);
     expect_new_map(place);
 }
