@@ -4,6 +4,7 @@
 
 #include "common/endpoint.h"
 #include "common/options_rows.h"
+#include "common/source.h"
 
 static const char *origin_of(const struct options *o, const char *name)
 {
@@ -98,6 +99,26 @@ static bool admin_check(const struct options *o, struct options_error *error_out
     return true;
 }
 
+static bool bind_ip_check(const struct options *o, struct options_error *error_out)
+{
+    struct source_list sources;
+    const char *entry;
+    const char *reason;
+    char shown[OPTION_SHOW_MAX];
+
+    if (!source_list_open(&sources, &o->bind_ip, &entry, &reason))
+        return options_fail(error_out, "bind_ip \"%s\" (%s) %s", option_show(entry, shown), origin_of(o, "bind_ip"),
+                            reason);
+    bool reaches4 = source_list_reaches(&sources, 4);
+    bool reaches6 = source_list_reaches(&sources, 6);
+    source_list_close(&sources);
+    if ((o->ipv4 && !reaches4) || (o->ipv6 && !reaches6))
+        return options_fail(error_out, "bind_ip (%s) has no address that %s (%s) could connect from; mend one",
+                            origin_of(o, "bind_ip"), o->ipv4 ? "ipv4" : "ipv6",
+                            origin_of(o, o->ipv4 ? "ipv4" : "ipv6"));
+    return true;
+}
+
 bool options_check(const struct options *o, struct options_error *error_out)
 {
     if (o->ipv4 && o->ipv6)
@@ -111,5 +132,5 @@ bool options_check(const struct options *o, struct options_error *error_out)
         return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_ttl_max = %llums (%s); mend one",
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_ttl_max, origin_of(o, "dns_ttl_max"));
-    return request_check(o, error_out) && admin_check(o, error_out);
+    return request_check(o, error_out) && bind_ip_check(o, error_out) && admin_check(o, error_out);
 }

@@ -88,11 +88,11 @@ static void on_death(void *user, unsigned worker)
     results_on_death(&c->results, worker);
 }
 
-static void on_failure(void *user, struct task *task, enum outcome outcome)
+static void on_failure(void *user, struct task *task, enum outcome outcome, const char *detail)
 {
     struct coordinator *c = user;
 
-    results_fail(&c->results, task, outcome, NULL);
+    results_fail(&c->results, task, outcome, detail);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/source.h"
 #include "coordinator/resolve_list.h"
 
 #define NO_ROOM_AGAIN_US 1000000 /* how soon full tables are tried again */
@@ -16,6 +17,7 @@ struct frontier {
     struct resolver *resolver;
     const struct options *options;
     struct resolve_list *given; /* --resolve */
+    struct source_list sources; /* --bind-ip */
     struct timers *timers;
     frontier_on_failure on_failure;
     void *user;
@@ -31,11 +33,18 @@ struct frontier *frontier_new(struct region *region, struct resolver *resolver, 
 {
     struct frontier *f = calloc(1, sizeof *f);
     const char *reason = NULL;
+    const char *entry;
 
     if (!f)
         die("out of memory: no room for the frontier");
+    if (!source_list_open(&f->sources, &options->bind_ip, &entry, &reason)) {
+        snprintf(error_out->message, sizeof error_out->message, "bind_ip \"%s\" %s", entry, reason);
+        free(f);
+        return NULL;
+    }
     if (resolve_list_open(&options->resolve, &f->given, &reason) != OUTCOME_OK) {
         snprintf(error_out->message, sizeof error_out->message, "--resolve: %s", reason);
+        source_list_close(&f->sources);
         free(f);
         return NULL;
     }
@@ -55,6 +64,7 @@ void frontier_free(struct frontier *f)
     if (!f)
         return;
     resolve_list_close(f->given);
+    source_list_close(&f->sources);
     hosts_free(f->hosts);
     free(f);
 }
@@ -69,7 +79,8 @@ static void unlist(struct frontier *f, struct host *host)
         host->list = HOST_UNLISTED;
 }
 
-static void fail_pending(struct frontier *f, struct host *host, enum outcome outcome)
+/* What is queued for a host without addresses ends for the reason that stands in the host. */
+static void fail_pending(struct frontier *f, struct host *host)
 {
     struct task *task;
 
@@ -77,29 +88,61 @@ static void fail_pending(struct frontier *f, struct host *host, enum outcome out
     /* The host must outlive its own queue: it may become idle with the last task. */
     hosts_hold(f->hosts, host);
     while ((task = frontier_take(f, host)))
-        f->on_failure(f->user, task, outcome);
+        f->on_failure(f->user, task, host->failure, host->failure_detail);
     hosts_let_go(f->hosts, host);
 }
 
+/* Until `expires_wall_us`. */
+static void fail_host(struct frontier *f, struct host *host, enum outcome outcome, const char *detail,
+                      uint64_t expires_wall_us)
+{
+    host->state = HOST_FAILED;
+    host->failure = outcome;
+    host->failure_detail = detail;
+    host->expires_wall_us = expires_wall_us;
+    fail_pending(f, host);
+}
+
+/* Copies those addresses that bind_ip has a source for; returns their number. */
+static uint32_t pick_reachable(const struct frontier *f, const struct address *list, uint32_t count,
+                               struct address *reachable_out)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (source_list_reaches(&f->sources, list[i].family))
+            reachable_out[n++] = list[i];
+    }
+    return n;
+}
+
+/* The tables keep what can be connected to alone: each address in them gets its turns. */
 static void use_addresses(struct frontier *f, struct host *host, const struct address *list, uint32_t count,
                           uint64_t expires_wall_us)
 {
-    host->expires_wall_us = expires_wall_us;
-    if (hosts_set_addresses(f->hosts, host, list, count) != OUTCOME_OK) {
+    struct address *reachable = calloc(count, sizeof *reachable);
+
+    if (!reachable)
+        die("out of memory: no room for %u addresses of a host", count);
+    count = pick_reachable(f, list, count, reachable);
+    if (count == 0) {
+        fail_host(f, host, OUTCOME_IP_EXHAUSTED, "bind_ip has no address of their family", expires_wall_us);
+    } else if (hosts_set_addresses(f->hosts, host, reachable, count) != OUTCOME_OK) {
         log_event(LOG_WARN, "address-table-full", "host=%.*s addresses=%u hint=\"raise --max-hosts\"", host->name_len,
                   host->name, count);
-        if (host->run.count) {
+        if (!host->run.count) {
+            fail_host(f, host, OUTCOME_RESOURCE_EXHAUSTED, NULL, clock_wall_us() + NO_ROOM_AGAIN_US);
+        } else {
             host->expires_wall_us = clock_wall_us() + NO_ROOM_AGAIN_US;
-            return;
+            host->state = HOST_USABLE;
+            frontier_consider(f, host);
         }
-        host->state = HOST_FAILED;
-        host->failure = OUTCOME_RESOURCE_EXHAUSTED;
-        host->expires_wall_us = clock_wall_us() + NO_ROOM_AGAIN_US;
-        fail_pending(f, host, host->failure);
-        return;
+    } else {
+        host->expires_wall_us = expires_wall_us;
+        host->state = HOST_USABLE;
+        frontier_consider(f, host);
     }
-    host->state = HOST_USABLE;
-    frontier_consider(f, host);
+    free(reachable);
 }
 
 static void on_answer(void *user, const struct resolver_answer *answer)
@@ -116,10 +159,7 @@ static void on_answer(void *user, const struct resolver_answer *answer)
         /* Servers that do not answer take no addresses away (RFC 8767); the next look is after the failure's TTL. */
         host->expires_wall_us = answer->expires_wall_us;
     } else {
-        host->state = HOST_FAILED;
-        host->failure = answer->outcome;
-        host->expires_wall_us = answer->expires_wall_us;
-        fail_pending(f, host, answer->outcome);
+        fail_host(f, host, answer->outcome, NULL, answer->expires_wall_us);
     }
     hosts_let_go(f->hosts, host);
 }
@@ -161,10 +201,7 @@ static bool know_addresses(struct frontier *f, struct host *host)
     } else if (address_parse(host->name, host->name_len, &list[0])) {
         count = family_wanted(f, &list[0]) ? 1 : 0;
         if (count == 0) {
-            host->state = HOST_FAILED;
-            host->failure = OUTCOME_DNS_NXDOMAIN;
-            host->expires_wall_us = UINT64_MAX;
-            fail_pending(f, host, host->failure);
+            fail_host(f, host, OUTCOME_DNS_NXDOMAIN, NULL, UINT64_MAX);
             return true;
         }
     }
@@ -181,7 +218,7 @@ static void prepare(struct frontier *f, struct host *host)
         return;
     if (host->state != HOST_NEW && host->expires_wall_us > clock_wall_us()) {
         if (host->state == HOST_FAILED)
-            fail_pending(f, host, host->failure);
+            fail_pending(f, host);
         return;
     }
     if (host->state == HOST_USABLE) {
@@ -217,7 +254,7 @@ void frontier_add(struct frontier *f, struct task *task)
 {
     task->host = hosts_get(f->hosts, task);
     if (!task->host) {
-        f->on_failure(f->user, task, OUTCOME_RESOURCE_EXHAUSTED);
+        f->on_failure(f->user, task, OUTCOME_RESOURCE_EXHAUSTED, NULL);
         return;
     }
     hosts_hold(f->hosts, task->host);

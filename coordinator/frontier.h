@@ -12,11 +12,11 @@
 
 struct frontier;
 
-/* Ends a task that never got to a worker. */
-typedef void (*frontier_on_failure)(void *user, struct task *task, enum outcome outcome);
+/* Ends a task that never got to a worker. `detail`: a clause that says more, or NULL. */
+typedef void (*frontier_on_failure)(void *user, struct task *task, enum outcome outcome, const char *detail);
 
 /* Everything is borrowed. `timers` belongs to the frontier's deadlines alone: timers_run() gets the frontier as its
- * user. NULL: a --resolve entry is wrong. */
+ * user. NULL: a --resolve or --bind-ip entry is wrong. */
 struct frontier *frontier_new(struct region *region, struct resolver *resolver, const struct options *options,
                               struct timers *timers, frontier_on_failure on_failure, void *user,
                               struct options_error *error_out);

@@ -40,7 +40,8 @@ struct host {
     struct task_list pending;
     uint32_t pending_count, given_count, held_count; /* held: pending, given or delayed tasks */
     struct address_run run;
-    enum outcome failure; /* while HOST_FAILED */
+    enum outcome failure;       /* while HOST_FAILED */
+    const char *failure_detail; /* says more, or NULL; static */
     uint64_t expires_wall_us;
     uint32_t dns_us;
     uint64_t not_before_us;            /* monotonic: the server asked to be left alone (Retry-After) */

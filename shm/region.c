@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -131,6 +132,9 @@ static void fill_new(struct region *r, const struct buffer *options)
     layout_to_header(&r->layout, r->header);
     r->header->started_us = clock_wall_us();
     r->header->coordinator_pid = (uint32_t)getpid();
+    /* Spreads addresses and keeps no secret: what comes too early in the life of a machine is good enough. */
+    if (getrandom(r->header->source_key, sizeof r->header->source_key, GRND_NONBLOCK) < 0)
+        r->header->source_key[0] = r->header->started_us ^ r->header->coordinator_pid;
     if (options && options->len > 0)
         memcpy(place(r, r->layout.options_offset), options->data, options->len);
     for (uint32_t i = 0; i < r->layout.workers; i++) {

@@ -56,7 +56,10 @@ struct region_header {
     _Atomic uint32_t slot_wanted;                     /* enum region_slot */
     _Atomic uint32_t draining;                        /* coordinator: enum region_drain */
     _Atomic uint32_t input_ended;                     /* coordinator: 1 once all input lines are read */
-    uint32_t reserved2[12];
+    /* any worker: fetch-add deals the source addresses of --bind-ip out; IPv4's, IPv6's */
+    _Atomic uint64_t source_turns[2];
+    uint64_t source_key[2]; /* coordinator, before any worker: random, for source_list_draw() */
+    uint32_t reserved2[4];
     struct region_worker worker[REGION_WORKERS_MAX];
     char admin_path[REGION_PATH_MAX]; /* coordinator, before workers run: its socket, absolute; empty: none. Use
                                          region_admin_path() */

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/dial.h"
 #include "worker/pool.h"
 #include "worker/tls.h"
 
@@ -154,22 +154,6 @@ static void on_connected(struct conn *conn)
     advance_handshake(conn);
 }
 
-static enum outcome outcome_of_errno(int error)
-{
-    switch (error) {
-    case ETIMEDOUT:
-        return OUTCOME_CONNECTION_TIMEOUT;
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-    case EADDRNOTAVAIL:
-        return OUTCOME_RESOURCE_EXHAUSTED;
-    default:
-        return OUTCOME_CONNECTION_REFUSED;
-    }
-}
-
 static void on_connect_result(struct conn *conn)
 {
     int error = 0;
@@ -178,7 +162,7 @@ static void on_connect_result(struct conn *conn)
     getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) {
         snprintf(conn->detail, sizeof conn->detail, "%s", strerror(error));
-        conn_fail(conn, outcome_of_errno(error), conn->detail);
+        conn_fail(conn, dial_outcome(error), conn->detail);
         return;
     }
     on_connected(conn);
@@ -331,32 +315,15 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     conn->net_len = 0;
 }
 
-static int open_socket(const struct address *address, uint16_t port)
-{
-    struct sockaddr_storage to;
-    socklen_t len = address_to_sockaddr(address, port, &to);
-    int one = 1;
-    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, (struct sockaddr *)&to, len) != 0 && errno != EINPROGRESS) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
-}
-
-enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address, struct conn **conn_out)
+enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address, struct conn **conn_out,
+                       const char **detail_out)
 {
     struct worker *w = host->worker;
-    int fd = open_socket(address, host->port);
+    int fd;
+    enum outcome outcome = dial_start(w, address, host->port, &fd, detail_out);
 
-    if (fd < 0)
-        return outcome_of_errno(errno);
+    if (outcome != OUTCOME_OK)
+        return outcome;
     struct conn *conn = calloc(1, sizeof *conn);
     if (!conn) {
         close(fd);

@@ -70,9 +70,9 @@ struct conn {
 };
 
 /* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was
- * made. */
+ * made, and *detail_out says why (until the next call) or stays. */
 must_check enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address,
-                                  struct conn **conn_out);
+                                  struct conn **conn_out, const char **detail_out);
 /* Moves to `state`, checked against the table of moves. */
 void conn_set_state(struct conn *conn, enum conn_state state);
 /* Puts it into `list`, out of the one it is in. */

@@ -105,6 +105,7 @@ static void open_loop(struct worker *w)
 static void open_parts(struct worker *w)
 {
     const char *reason = "";
+    const char *entry;
     unsigned seed = 0;
 
     TAILQ_INIT(&w->dirty);
@@ -117,6 +118,8 @@ static void open_parts(struct worker *w)
     srandom(seed);
     w->now_us = clock_us();
     open_loop(w);
+    if (!source_list_open(&w->sources, &w->options.bind_ip, &entry, &reason))
+        die_usage("bind_ip \"%s\" %s", entry, reason);
     if (!request_defaults_init(&w->defaults, &w->options, &reason))
         die_usage("%s", reason);
     w->tls = tls_context_new(&w->options, &reason);
@@ -167,6 +170,7 @@ static void close_parts(struct worker *w)
     pool_free(w->pool);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
+    source_list_close(&w->sources);
     timers_fini(&w->timers);
     buffer_fini(&w->line);
     buffer_fini(&w->out);

@@ -107,7 +107,8 @@ static struct conn *take_ready(struct pool_host *host)
     return NULL;
 }
 
-static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out)
+static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out,
+                         const char **detail_out)
 {
     struct worker *w = host->worker;
     struct address address;
@@ -116,7 +117,7 @@ static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out
 
     if (outcome != OUTCOME_OK)
         return outcome;
-    outcome = conn_dial(host, *ip_out, &address, &conn);
+    outcome = conn_dial(host, *ip_out, &address, &conn, detail_out);
     if (outcome != OUTCOME_OK) {
         lease_return(w, host->index, *ip_out);
         return outcome;
@@ -202,6 +203,7 @@ static void pump(struct pool_host *host)
     while (!host->worker->closing && (f = first_waiter(host))) {
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
+        const char *detail = NULL;
         struct conn *conn = take_ready(host);
         if (conn) {
             give(conn, f);
@@ -209,7 +211,7 @@ static void pump(struct pool_host *host)
         }
         if (host->waiting <= expected(host))
             return;
-        enum outcome outcome = dial(host, &refusal, &ip);
+        enum outcome outcome = dial(host, &refusal, &ip, &detail);
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
@@ -220,7 +222,7 @@ static void pump(struct pool_host *host)
         }
         pool_forget(host->pool, f);
         f->attempts++;
-        fetch_fail(f, outcome, NULL);
+        fetch_fail(f, outcome, detail);
     }
 }
 

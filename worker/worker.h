@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "common/options.h"
+#include "common/source.h"
 #include "common/timers.h"
 #include "shm/region.h"
 #include "worker/request.h"
@@ -39,6 +40,7 @@ struct worker {
     uint64_t tend_at_us;  /* when idle connections are next looked at */
     SSL_CTX *tls;
     struct request_defaults defaults;
+    struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */
     struct pool *pool;
     struct conn_list dirty;   /* have output to gather and send before the turn ends */
     struct conn_list dead;    /* to be freed when the turn ends */
@@ -48,8 +50,9 @@ struct worker {
     struct buffer out;        /* a request, or gathered frames */
     struct buffer lower;      /* lower-cased header names */
     struct buffer location;   /* a redirect's target */
-    bool committed;  /* messages wait for ring_publish() */
-    bool slot_freed; /* a connection was closed since the pool was last tended */
+    char dial_detail[160];    /* why a connection could not even be begun */
+    bool committed;           /* messages wait for ring_publish() */
+    bool slot_freed;          /* a connection was closed since the pool was last tended */
     bool closing;
     uint64_t conns_made;
     char net_in[NET_IN_BYTES];

@@ -113,14 +113,14 @@ struct house {
     enum outcome last_failure;
 };
 
-static inline void house_on_failure(void *user, struct task *task, enum outcome outcome)
+static inline void house_on_failure(void *user, struct task *task, enum outcome outcome, const char *detail)
 {
     struct house *h = user;
 
     h->failures++;
     h->last_failure = outcome;
     assert_int_equal(task->place, TASK_NOWHERE);
-    results_fail(&h->results, task, outcome, NULL);
+    results_fail(&h->results, task, outcome, detail);
 }
 
 static inline void house_on_writable(void *user)

@@ -71,6 +71,55 @@ static void refused_dial_is_retried_and_names_the_address(void **state)
     fixture_close(&x);
 }
 
+static void connections_are_made_from_the_sources_in_turn(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("bind_ip=127.0.2.0/30\n127.0.3.1", "max_lifetime=1ms"));
+    for (unsigned n = 0; n < 6; n++) {
+        fixture_get(&x, host, 1);
+        fixture_until_told(&x, n + 1, 0);
+        assert_outcome(&x, n, RESULT_RECORD, OUTCOME_OK);
+        assert_tells(&x, n,
+                     n % 3 == 0   ? "\"local_ip\":\"127.0.2.1\""
+                     : n % 3 == 1 ? "\"local_ip\":\"127.0.2.2\""
+                                  : "\"local_ip\":\"127.0.3.1\"");
+        fixture_pass_ms(&x, 3);
+    }
+    /* Another worker's connection had the turn in between. */
+    atomic_fetch_add(&x.w->region.header->source_turns[0], 1);
+    fixture_get(&x, host, 1);
+    fixture_until_told(&x, 7, 0);
+    assert_tells(&x, 6, "\"local_ip\":\"127.0.2.2\"");
+    assert_int_equal(atomic_load(&x.w->region.header->source_turns[0]), 8);
+    assert_int_equal(atomic_load(&x.w->region.header->source_turns[1]), 0);
+    fixture_close(&x);
+}
+
+static void source_that_this_machine_lacks_is_named(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("bind_ip=192.0.2.1"));
+    fixture_get(&x, host, 1);
+    fixture_ask(&x, host, &(struct ask){.url = "http://a.test/", .method = "POST", .attempts = 4});
+    fixture_until_told(&x, 2, 0);
+    assert_outcome(&x, 0, RESULT_RETRY, OUTCOME_RESOURCE_EXHAUSTED);
+    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_RESOURCE_EXHAUSTED);
+    assert_tells(&x, 1, "from 192.0.2.1: ");
+    fixture_close(&x);
+}
+
+static void target_without_a_source_is_not_dialed(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("bind_ip=2001:db8::/64"));
+    fixture_get(&x, host, 1);
+    fixture_until_told(&x, 1, 0);
+    assert_outcome(&x, 0, RESULT_RECORD, OUTCOME_IP_EXHAUSTED);
+    assert_tells(&x, 0, "bind_ip has no address of its family");
+    assert_int_equal(STATS_GET(x.w->page, dials), 0);
+    fixture_close(&x);
+}
+
 static void post_that_was_never_sent_is_retried(void **state)
 {
     (void)state;
@@ -379,6 +428,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(answer_comes_back_over_every_protocol),
         test(refused_dial_is_retried_and_names_the_address),
+        test(connections_are_made_from_the_sources_in_turn),
+        test(source_that_this_machine_lacks_is_named),
+        test(target_without_a_source_is_not_dialed),
         test(post_that_was_never_sent_is_retried),
         test(connection_that_is_not_made_in_time_fails),
         test(handshake_that_is_not_done_in_time_fails),

@@ -467,6 +467,34 @@ static void resolve_entries_go_before_the_name_servers(void **state)
     assert_int_equal(take_turn(h), 1);
 }
 
+/* Only what can be connected to is in the shared tables; a host of which nothing can be ends its tasks. */
+static void addresses_without_a_source_are_left_out(void **state)
+{
+    struct house *h = *state;
+    char *sources[] = {(char[]){"192.0.2.0/24"}};
+    char *given[] = {(char[]){"a.example:80:2001:db8::1,192.0.2.77,2001:db8::2"}};
+    struct option_list kept = h->options.resolve;
+    struct options_error error;
+    struct address address;
+    uint32_t ip;
+
+    frontier_free(h->frontier);
+    h->options.bind_ip = (struct option_list){.items = sources, .count = 1};
+    h->options.resolve = (struct option_list){.items = given, .count = 1};
+    h->frontier = frontier_new(&h->region, &h->resolver, &h->options, &h->timers, house_on_failure, h, &error);
+    h->results.frontier = h->frontier;
+    h->options.bind_ip = h->options.resolve = kept;
+    uint32_t index = add(h, "http://a.example/")->host->index;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(iptable_next_address(&h->region.table, index, &ip, &address), OUTCOME_OK);
+        assert_int_equal(address.family, 4);
+    }
+    add(h, "http://[2001:db8::1]/");
+    assert_int_equal(h->failures, 1);
+    assert_int_equal(h->last_failure, OUTCOME_IP_EXHAUSTED);
+    assert_int_equal(take_turn(h), 1);
+}
+
 static void a_family_that_is_not_wanted_is_no_address(void **state)
 {
     struct house *h = *state;
@@ -544,6 +572,7 @@ int main(void)
         CASE(an_idle_host_cannot_be_blocked),
         CASE(a_wrong_resolve_entry_is_told),
         CASE(resolve_entries_go_before_the_name_servers),
+        CASE(addresses_without_a_source_are_left_out),
         CASE(a_family_that_is_not_wanted_is_no_address),
         CASE(a_queue_that_is_never_empty_does_not_keep_addresses_for_ever),
         CASE(a_refresh_without_room_keeps_the_old_addresses),

@@ -189,6 +189,20 @@ static void options_that_contradict_are_refused(void **state)
     assert_false(options_check(&o, &error));
 }
 
+static void bind_ip_must_be_addresses_or_ranges(void **state)
+{
+    (void)state;
+    assert_true(read_flags("--bind-ip", "127.0.2.0/28", "--interface", "2001:db8::/64", "-6"));
+    assert_int_equal(o.bind_ip.count, 2);
+    assert_true(options_check(&o, &error));
+    assert_true(options_set(&o, "bind_ip", "eth0", "flag", &error));
+    assert_false(options_check(&o, &error));
+    assert_error_has("bind_ip \"eth0\" (flag) is neither an address nor a range");
+    assert_true(options_set(&o, "bind_ip", "127.0.2.0/28", "file:1", &error));
+    assert_false(options_check(&o, &error));
+    assert_error("bind_ip (file:1) has no address that ipv6 (flag) could connect from; mend one");
+}
+
 static void headers_and_methods_must_be_well_formed(void **state)
 {
     static const char *const bad[] = {"no colon",
@@ -239,6 +253,7 @@ int main(void)
         CASE(a_bad_layer_fails_the_load),
         CASE(help_works_beside_a_broken_file),
         CASE(options_that_contradict_are_refused),
+        CASE(bind_ip_must_be_addresses_or_ranges),
         CASE(headers_and_methods_must_be_well_formed),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

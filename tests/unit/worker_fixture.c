@@ -84,6 +84,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     w->turn = 1;
     w->base = event_base_new();
     assert_non_null(w->base);
+    assert_true(source_list_open(&w->sources, &w->options.bind_ip, &reason, &reason));
     assert_true(request_defaults_init(&w->defaults, &w->options, &reason));
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
@@ -475,6 +476,7 @@ void fixture_close(struct fixture *x)
     pool_free(w->pool);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
+    source_list_close(&w->sources);
     timers_fini(&w->timers);
     buffer_fini(&w->line);
     buffer_fini(&w->out);
