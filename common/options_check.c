@@ -5,28 +5,13 @@
 #include "common/endpoint.h"
 #include "common/options_rows.h"
 #include "common/source.h"
+#include "common/token.h"
 
 static const char *origin_of(const struct options *o, const char *name)
 {
     const struct option_row *row = option_find(name, strlen(name));
 
     return row ? o->origins[option_index(row)] : "nowhere";
-}
-
-/* A character of a token of RFC 9110 5.6.2. */
-static bool is_token_char(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static size_t token_len(const char *text)
-{
-    size_t n = 0;
-
-    while (is_token_char(text[n]))
-        n++;
-    return n;
 }
 
 /* A control that RFC 9110 5.5 keeps out of field values. */
@@ -45,7 +30,7 @@ static bool has_control(const char *text)
 static const char *header_fault(const char *item)
 {
     static const char *const ours[] = {"Content-Length", "Transfer-Encoding", "Connection"};
-    size_t len = token_len(item);
+    size_t len = token_span(item, strlen(item));
 
     if (len == 0 || item[len] != ':')
         return "is not of the form \"Name: value\"; write one, with a token for the name";
@@ -71,7 +56,7 @@ static bool request_check(const struct options *o, struct options_error *error_o
             return options_fail(error_out, "header \"%s\" (%s) %s", option_show(o->header.items[i], shown),
                                 origin_of(o, "header"), fault);
     }
-    if (o->method[token_len(o->method)])
+    if (o->method[token_span(o->method, strlen(o->method))])
         return options_fail(error_out, "method \"%s\" (%s) is no HTTP token; write one, such as GET",
                             option_show(o->method, shown), origin_of(o, "method"));
     if (has_control(o->user_agent))
@@ -96,6 +81,29 @@ static bool admin_check(const struct options *o, struct options_error *error_out
                             "listen \"%s\" (%s) can be reached from other machines; write 127.0.0.1 for the address, "
                             "or set listen_public",
                             option_show(o->listen, shown), origin_of(o, "listen"));
+    return true;
+}
+
+/* The bytes of a raw request are sent as they are: nothing else may claim a say in them. */
+static bool raw_request_check(const struct options *o, struct options_error *error_out)
+{
+    const struct {
+        const char *name, *value;
+        bool given;
+    } others[] = {
+        {"method", "", *o->method},
+        {"header", "", o->header.count > 0},
+        {"user_agent", "", *o->user_agent},
+        {"data", "", *o->data},
+        {"http_version", " = 2", strcmp(o->http_version, "2") == 0},
+    };
+
+    for (size_t i = 0; *o->raw_request && i < sizeof others / sizeof others[0]; i++) {
+        if (others[i].given)
+            return options_fail(error_out, "raw_request (%s) and %s%s (%s) exclude each other; keep one",
+                                origin_of(o, "raw_request"), others[i].name, others[i].value,
+                                origin_of(o, others[i].name));
+    }
     return true;
 }
 
@@ -132,5 +140,6 @@ bool options_check(const struct options *o, struct options_error *error_out)
         return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_ttl_max = %llums (%s); mend one",
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_ttl_max, origin_of(o, "dns_ttl_max"));
-    return request_check(o, error_out) && bind_ip_check(o, error_out) && admin_check(o, error_out);
+    return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
+           admin_check(o, error_out);
 }

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/raw_request.h"
 #include "coordinator/admin.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/feed.h"
@@ -55,6 +56,7 @@ struct coordinator {
     struct progress *progress;
     struct stats_page *page;
     int input_fd;
+    struct raw_request raw; /* without its bytes, which the workers read */
     bool draining, forced, output_gone;
     bool slot_freed; /* a connection was closed, or a worker died or was started, since blocked hosts were last looked
                         at */
@@ -183,6 +185,22 @@ static bool open_region(struct coordinator *c)
     return true;
 }
 
+/* Whatever is wrong with the file is told once, before anything is started. */
+static bool look_at_raw_request(struct coordinator *c)
+{
+    const char *path = c->options->raw_request;
+    const char *reason;
+
+    if (!*path)
+        return true;
+    if (!raw_request_read(&c->raw, path, &reason)) {
+        log_event(LOG_ERROR, "no-raw-request", "file=\"%s\" error=\"%s\"", path, reason);
+        return false;
+    }
+    buffer_fini(&c->raw.bytes);
+    return true;
+}
+
 static bool open_input_output(struct coordinator *c)
 {
     const struct options *o = c->options;
@@ -212,7 +230,7 @@ static bool open_parts(struct coordinator *c)
     const char *reason = "";
     struct options_error error;
 
-    if (!open_input_output(c) || !open_region(c))
+    if (!look_at_raw_request(c) || !open_input_output(c) || !open_region(c))
         return false;
     if (!statedir_open(&c->state, c->options->state) ||
         store_open(&c->store, c->state.path, false, &reason) != OUTCOME_OK) {
@@ -239,10 +257,20 @@ static bool open_parts(struct coordinator *c)
     return true;
 }
 
-static void wire(struct coordinator *c)
+/* Of lines that name none; absent when a raw request has none. */
+static struct span default_method(const struct coordinator *c)
 {
     const struct options *o = c->options;
     const char *method = *o->method ? o->method : *o->data ? "POST" : "GET";
+
+    if (!*o->raw_request)
+        return (struct span){method, strlen(method)};
+    return c->raw.method_len ? (struct span){c->raw.method, c->raw.method_len} : (struct span){0};
+}
+
+static void wire(struct coordinator *c)
+{
+    const struct options *o = c->options;
 
     c->results = (struct results){
         .tasks = task_table_new((uint32_t)o->window),
@@ -253,7 +281,7 @@ static void wire(struct coordinator *c)
         .region = &c->region,
         .options = o,
         .page = c->page,
-        .default_method = {method, strlen(method)},
+        .default_method = default_method(c),
     };
     intake_init(&c->intake, &c->results, o);
     c->feed = feed_open(c->base, c->input_fd, o->max_line, on_line, wants_more, c);

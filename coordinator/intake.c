@@ -44,6 +44,11 @@ void intake_line(struct intake *i, const struct feed_line *line)
     enum outcome outcome = input_line_parse(input.data + mark, input.len - mark, &i->line, &reason);
     if (outcome == OUTCOME_OK)
         outcome = url_parse(i->line.url, i->line.url_len, NULL, &i->url_text, &url, &reason);
+    if (outcome == OUTCOME_OK && *i->options->raw_request && (i->line.method || i->line.headers || i->line.body)) {
+        outcome = OUTCOME_INVALID_URL;
+        reason =
+            "\"method\", \"headers\" and \"body\" cannot be given beside raw_request, whose bytes are all that is sent";
+    }
     if (outcome != OUTCOME_OK) {
         struct span tag = {i->line.tag, i->line.tag_len};
         results_refuse(i->results, line->seq, input, false, tag, NULL, outcome, reason);

@@ -97,6 +97,10 @@ static void go_open(struct conn *conn)
 
     conn->opened_us = w->now_us;
     bool is_h2 = conn->ssl && tls_chose_h2(conn);
+    if (is_h2 && !tls_offers_h2(&w->options)) {
+        conn_fail(conn, OUTCOME_PROTOCOL_ERROR, "the server chose HTTP/2, which was not offered");
+        return;
+    }
     if (conn->ssl && !is_h2 && strcmp(w->options.http_version, "2") == 0) {
         conn_fail(conn, OUTCOME_PROTOCOL_ERROR, "the server does not speak HTTP/2");
         return;

@@ -253,7 +253,8 @@ static bool redirected(struct fetch *f, const struct conn *conn)
     const char *reason = NULL;
     struct url next;
 
-    if (!answer_redirects(f) || w->options.max_redirects == 0)
+    /* A raw request is written for one place, and may hold secrets of it. */
+    if (!answer_redirects(f) || w->options.max_redirects == 0 || request_raw(&w->defaults).data)
         return false;
     if (f->m.chain_count >= (uint32_t)w->options.max_redirects) {
         send_record(f, conn, OUTCOME_TOO_MANY_REDIRECTS, NULL);

@@ -85,9 +85,13 @@ static void h1_start(struct conn *conn, struct fetch *f)
     h1->fetch = f;
     h1->whole = h1->cut = false;
     h1_parser_begin(&h1->parser, h1, f->head_request);
-    buffer_clear(&w->out);
-    request_put_h1(&w->defaults, f, &w->out);
-    if (conn_send(conn, w->out.data, w->out.len) != OUTCOME_OK)
+    struct span request = request_raw(&w->defaults);
+    if (!request.data) {
+        buffer_clear(&w->out);
+        request_put_h1(&w->defaults, f, &w->out);
+        request = (struct span){w->out.data, w->out.len};
+    }
+    if (conn_send(conn, request.data, request.len) != OUTCOME_OK)
         conn_fail(conn, OUTCOME_TLS_ERROR, conn->detail);
 }
 
@@ -137,7 +141,8 @@ static void h1_input_done(struct conn *conn)
     if (!h1->fetch)
         return;
     if (h1->whole)
-        finish(conn, h1->parser.keep_alive && !h1->cut && conn_backlog(conn) == 0);
+        finish(conn, h1->parser.keep_alive && !h1->cut && conn_backlog(conn) == 0 &&
+                         request_can_be_followed(&conn->worker->defaults));
     else if (h1->cut)
         finish(conn, false);
 }

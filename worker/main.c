@@ -121,7 +121,7 @@ static void open_parts(struct worker *w)
     if (!source_list_open(&w->sources, &w->options.bind_ip, &entry, &reason))
         die_usage("bind_ip \"%s\" %s", entry, reason);
     if (!request_defaults_init(&w->defaults, &w->options, &reason))
-        die_usage("%s", reason);
+        die_usage("%s%s%s", w->options.raw_request, *w->options.raw_request ? ": " : "", reason);
     w->tls = tls_context_new(&w->options, &reason);
     if (!w->tls)
         die_usage("%s", reason);

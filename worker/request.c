@@ -128,6 +128,11 @@ bool request_defaults_init(struct request_defaults *d, const struct options *opt
     struct span name;
     struct span value;
 
+    if (*options->raw_request) {
+        bool good = raw_request_read(&d->raw, options->raw_request, reason_out);
+        d->method = d->raw.method_len ? (struct span){d->raw.method, d->raw.method_len} : (struct span){0};
+        return good;
+    }
     d->has_body = *options->data != '\0';
     if (d->has_body && !read_data(d, options->data, reason_out))
         return false;
@@ -157,6 +162,7 @@ void request_defaults_fini(struct request_defaults *d)
 {
     for (unsigned i = 0; i < d->count; i++)
         free((char *)(uintptr_t)d->fields[i].name.data);
+    raw_request_fini(&d->raw);
     buffer_fini(&d->body);
     buffer_fini(&d->h1_tail);
     buffer_fini(&d->h1_tail_crossed);
@@ -166,6 +172,16 @@ void request_defaults_fini(struct request_defaults *d)
 struct span request_method(const struct request_defaults *d, const struct fetch *f)
 {
     return f->method.len ? f->method : d->method;
+}
+
+struct span request_raw(const struct request_defaults *d)
+{
+    return (struct span){d->raw.bytes.data, d->raw.bytes.len};
+}
+
+bool request_can_be_followed(const struct request_defaults *d)
+{
+    return d->raw.bytes.len == 0 || d->raw.is_whole;
 }
 
 struct span request_body(const struct request_defaults *d, const struct fetch *f)

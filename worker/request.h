@@ -8,6 +8,7 @@
 
 #include "common/buffer.h"
 #include "common/options.h"
+#include "common/raw_request.h"
 #include "common/record.h"
 
 struct fetch;
@@ -24,9 +25,10 @@ struct request_field {
 struct request_defaults {
     struct request_field fields[REQUEST_FIELDS_MAX];
     unsigned count;
-    struct span method; /* without data: GET */
+    struct span method; /* without data: GET; absent when a raw request has none */
     struct buffer body; /* the option `data`, read from its file when it starts with @ */
     bool has_body;
+    struct raw_request raw;                 /* of --raw-request: stands for all of the above; no bytes: there is none */
     struct buffer h1_tail, h1_tail_crossed; /* all default fields in HTTP/1.1 form, ready; without secrets */
 };
 
@@ -38,6 +40,10 @@ void request_defaults_fini(struct request_defaults *d);
 struct span request_method(const struct request_defaults *d, const struct fetch *f);
 struct span request_body(const struct request_defaults *d, const struct fetch *f);
 
+/* The bytes of every request, as they are; absent when there is no raw request. */
+struct span request_raw(const struct request_defaults *d);
+/* Whether a connection may serve another request after this one. */
+bool request_can_be_followed(const struct request_defaults *d);
 /* Appends the whole request, body included (RFC 9112 3). */
 void request_put_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out);
 /* Fills header fields for HTTP/2 (RFC 9113 8.3.1), at most REQUEST_FIELDS_MAX + 6; returns their number. Values borrow

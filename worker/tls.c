@@ -103,6 +103,12 @@ static void open_keylog(SSL_CTX *ctx)
         log_event(LOG_WARN, "no-key-log", "file=\"%s\" error=\"%s\"", path, strerror(errno));
 }
 
+bool tls_offers_h2(const struct options *options)
+{
+    /* A raw request is one of HTTP/1.1. */
+    return strcmp(options->http_version, "1.1") != 0 && !*options->raw_request;
+}
+
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -129,7 +135,7 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
     static const unsigned char both[] = "\x02h2\x08http/1.1";
     static const unsigned char only_h1[] = "\x08http/1.1";
     static const unsigned char only_h2[] = "\x02h2";
-    const unsigned char *alpn = strcmp(options->http_version, "1.1") == 0 ? only_h1
+    const unsigned char *alpn = !tls_offers_h2(options)                   ? only_h1
                                 : strcmp(options->http_version, "2") == 0 ? only_h2
                                                                           : both;
     open_keylog(ctx);

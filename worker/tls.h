@@ -3,6 +3,7 @@
  * that one read serves many records and no BIO of libssl owns a descriptor. */
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -13,6 +14,8 @@ struct conn;
 
 /* The context of all connections. NULL: *reason_out says what is wrong (a CA file that can't be read). */
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out);
+/* Whether HTTP/2 is among what ALPN offers. */
+bool tls_offers_h2(const struct options *options);
 /* Prepares TLS on a connected socket: SNI (RFC 6066), ALPN (RFC 7301), the name to verify, a session to resume. */
 must_check enum outcome tls_start(struct conn *conn);
 /* Goes on with the handshake: OUTCOME_OK when done, OUTCOME_AGAIN, OUTCOME_CERT_INVALID, OUTCOME_TLS_ERROR,

@@ -203,6 +203,30 @@ static void bind_ip_must_be_addresses_or_ranges(void **state)
     assert_error("bind_ip (file:1) has no address that ipv6 (flag) could connect from; mend one");
 }
 
+static void raw_request_suffers_nothing_beside_it(void **state)
+{
+    static const char *const others[][3] = {{"method", "GET", "flag"},
+                                            {"header", "A: 1", "flag"},
+                                            {"user_agent", "x", "flag"},
+                                            {"data", "x", "flag"},
+                                            {"http_version", "2", "flag"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_true(options_set(&o, "raw_request", "file", "config.toml:3", &error));
+        assert_true(options_check(&o, &error));
+        assert_true(options_set(&o, others[i][0], others[i][1], others[i][2], &error));
+        assert_false(options_check(&o, &error));
+        assert_error_has("raw_request (config.toml:3) and ");
+        assert_error_has(others[i][0]);
+        assert_error_has("(flag) exclude each other; keep one");
+        options_fini(&o);
+        options_init(&o);
+    }
+    assert_true(read_flags("--raw-request", "file", "--http-version", "1.1"));
+    assert_true(options_check(&o, &error));
+}
+
 static void headers_and_methods_must_be_well_formed(void **state)
 {
     static const char *const bad[] = {"no colon",
@@ -254,6 +278,7 @@ int main(void)
         CASE(help_works_beside_a_broken_file),
         CASE(options_that_contradict_are_refused),
         CASE(bind_ip_must_be_addresses_or_ranges),
+        CASE(raw_request_suffers_nothing_beside_it),
         CASE(headers_and_methods_must_be_well_formed),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
