@@ -225,6 +225,26 @@ uint32_t iptable_address_count(const struct iptable *t, uint32_t index)
     return (uint32_t)(atomic_load_explicit(&t->hosts[index].addresses, memory_order_relaxed) >> 16) & 0xffff;
 }
 
+uint64_t iptable_list_version(const struct iptable *t, uint32_t index)
+{
+    return index < t->hosts_max ? atomic_load_explicit(&t->hosts[index].addresses, memory_order_acquire) : 0;
+}
+
+bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip)
+{
+    uint64_t word = iptable_list_version(t, index);
+    uint32_t first = (uint32_t)(word >> 32);
+    uint32_t count = (uint32_t)(word >> 16) & 0xffff;
+
+    if (first > t->ip_refs_max || count > t->ip_refs_max - first)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (__atomic_load_n(&t->ip_refs[first + i], __ATOMIC_ACQUIRE) == ip)
+            return true;
+    }
+    return false;
+}
+
 enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out, struct address *address_out)
 {
     if (index >= t->hosts_max)

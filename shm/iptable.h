@@ -85,6 +85,10 @@ must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, 
                                              struct address *address_out);
 /* Addresses of host `index` now; 0 for an index out of range. */
 uint32_t iptable_address_count(const struct iptable *t, uint32_t index);
+/* A word that changes with every new list of host `index`. */
+uint64_t iptable_list_version(const struct iptable *t, uint32_t index);
+/* Whether `ip` is in the list of host `index` now. */
+bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip);
 enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
 /* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
  * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may,

@@ -9,34 +9,35 @@
 #include "common/outcome.h"
 
 /* X(name, help) */
-#define STATS_COUNTERS(X)                                                              \
-    X(requests, "requests sent, retries included")                                     \
-    X(responses, "answers received whole")                                             \
-    X(records, "records made")                                                         \
-    X(failed, "records with an error code")                                            \
-    X(retries, "attempts after the first")                                             \
-    X(redirects, "redirects followed")                                                 \
-    X(dials, "connections begun")                                                      \
-    X(connects, "connections made, handshake included")                                \
-    X(dial_failures, "connections that could not be made")                             \
-    X(closes, "connections closed")                                                    \
-    X(handshakes, "TLS handshakes done")                                               \
-    X(resumptions, "TLS handshakes that resumed a session")                            \
-    X(reuses, "requests on a connection that had served one before")                   \
-    X(stray_closes, "connections closed because bytes came that belong to no request") \
-    X(bytes_in, "bytes read from sockets")                                             \
-    X(bytes_out, "bytes written to sockets")                                           \
-    X(body_bytes, "body bytes received")                                               \
-    X(handed_back, "tasks given back to the coordinator for want of a slot")           \
-    X(response_us, "time spent by answered requests, summed")                          \
-    X(turns, "turns of the event loop")                                                \
-    X(lines, "input lines read (coordinator)")                                         \
-    X(invalid_lines, "input lines that are no valid request (coordinator)")            \
-    X(dns_queries, "names asked of the name servers (coordinator)")                    \
-    X(dns_cached, "names answered from the map (coordinator)")                         \
-    X(dns_failures, "names that could not be resolved (coordinator)")                  \
-    X(worker_deaths, "workers that died (coordinator)")                                \
-    X(requeued, "tasks given to another worker after a death (coordinator)")           \
+#define STATS_COUNTERS(X)                                                                  \
+    X(requests, "requests sent, retries included")                                         \
+    X(responses, "answers received whole")                                                 \
+    X(records, "records made")                                                             \
+    X(failed, "records with an error code")                                                \
+    X(retries, "attempts after the first")                                                 \
+    X(redirects, "redirects followed")                                                     \
+    X(dials, "connections begun")                                                          \
+    X(connects, "connections made, handshake included")                                    \
+    X(dial_failures, "connections that could not be made")                                 \
+    X(closes, "connections closed")                                                        \
+    X(handshakes, "TLS handshakes done")                                                   \
+    X(resumptions, "TLS handshakes that resumed a session")                                \
+    X(reuses, "requests on a connection that had served one before")                       \
+    X(conns_unlisted, "connections given up because the name no longer has their address") \
+    X(stray_closes, "connections closed because bytes came that belong to no request")     \
+    X(bytes_in, "bytes read from sockets")                                                 \
+    X(bytes_out, "bytes written to sockets")                                               \
+    X(body_bytes, "body bytes received")                                                   \
+    X(handed_back, "tasks given back to the coordinator for want of a slot")               \
+    X(response_us, "time spent by answered requests, summed")                              \
+    X(turns, "turns of the event loop")                                                    \
+    X(lines, "input lines read (coordinator)")                                             \
+    X(invalid_lines, "input lines that are no valid request (coordinator)")                \
+    X(dns_queries, "names asked of the name servers (coordinator)")                        \
+    X(dns_cached, "names answered from the map (coordinator)")                             \
+    X(dns_failures, "names that could not be resolved (coordinator)")                      \
+    X(worker_deaths, "workers that died (coordinator)")                                    \
+    X(requeued, "tasks given to another worker after a death (coordinator)")               \
     X(bytes_written, "bytes of records written (coordinator)")
 
 #define STATS_GAUGES(X)                                                          \

@@ -195,11 +195,37 @@ static void at_limit(struct pool_host *host, enum lease_refusal refusal, uint32_
         hand_back_all(host);
 }
 
+static void retire_unlisted(struct pool_host *host, struct conn_list *list)
+{
+    struct conn *next;
+
+    for (struct conn *conn = TAILQ_FIRST(list); conn; conn = next) {
+        next = TAILQ_NEXT(conn, link);
+        if (conn->state != CONN_OPEN || iptable_lists(&host->worker->region.table, host->index, conn->ip))
+            continue;
+        STATS_ADD(host->worker->page, conns_unlisted, 1);
+        pool_retire(conn);
+    }
+}
+
+/* Connections to addresses that the name no longer has finish what runs on them and go. */
+static void follow_list(struct pool_host *host)
+{
+    uint64_t version = iptable_list_version(&host->worker->region.table, host->index);
+
+    if (version == host->list_version)
+        return;
+    host->list_version = version;
+    retire_unlisted(host, &host->ready);
+    retire_unlisted(host, &host->busy);
+}
+
 /* Serves the line of waiters as far as connections and limits allow. */
 static void pump(struct pool_host *host)
 {
     struct fetch *f;
 
+    follow_list(host);
     while (!host->worker->closing && (f = first_waiter(host))) {
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
@@ -306,6 +332,7 @@ void pool_on_release(struct conn *conn)
     }
     file(conn);
     note_read(conn);
+    follow_list(host);
     settle(conn);
     /* A slot given up is for the host that starves; pool_tend() comes back to this one. */
     if (conn->state != CONN_DEAD)

@@ -28,7 +28,8 @@ struct pool_host {
     bool starving;    /* waits for a slot that another host's connection here holds */
     bool to_look_at;  /* a connection died: waiters may need another one */
     TAILQ_ENTRY(pool_host) starve_link, look_link;
-    SSL_SESSION *session; /* owned; for resumption */
+    uint64_t list_version; /* of the addresses when its connections were last held against them */
+    SSL_SESSION *session;  /* owned; for resumption */
 };
 
 struct pool *pool_new(struct worker *w);

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from support.origins import wait_until
 from support.records import check_answered, check_complete, check_failed
 
 FAST = ("--retry", "0")
@@ -55,6 +56,26 @@ def test_answer_is_asked_again_after_its_ttl(hotfleet, origin, name_server):
     running.feed(origin.url("/ok", host="a.test"))
     check_complete(running.finish(), 2)
     assert types_asked(server, "a.test")["A"] == 2
+
+
+def test_connections_follow_the_addresses_of_the_name(hotfleet, origin, name_server):
+    """The name moves while its connection is hot: what runs is finished, the old connection goes, the new address serves."""
+    server = name_server({"a.test": {"A": ["127.0.0.1"], "ttl": 1, "then": {"A": ["127.0.0.2"], "ttl": 300}}})
+    running = hotfleet.start("-w", "1", "--resolvers", server.resolver, "--dns-ttl-min", "0")
+    for _ in range(2):
+        running.feed(origin.url("/ok", host="a.test"))
+        running.wait_for_records(1)
+    time.sleep(1.3)
+    running.feed(origin.url("/slow?ms=300", host="a.test"))
+    assert wait_until(lambda: types_asked(server, "a.test")["A"] == 2)
+    running.wait_for_records(3)
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(4)
+    open_to_old = [note for note in origin.log("open") if note["local"] == "127.0.0.1"]
+    closed = {note["conn"] for note in origin.log("close")}
+    records = check_complete(running.finish(), 4)
+    assert [check_answered(records[n])["host_ip"] for n in (1, 2, 4)] == ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
+    assert open_to_old and {note["conn"] for note in open_to_old} <= closed, "before the run ended"
 
 
 def test_every_address_is_used(hotfleet, origin, name_server):

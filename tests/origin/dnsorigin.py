@@ -11,6 +11,7 @@ the zone lacks is NXDOMAIN. Beside "A", "AAAA", "CNAME" and "ttl" a name may hav
     "delay_ms": 500   late
     "wrong_id": true  an answer to a question nobody asked, and nothing else
     "garbage": true   bytes that are no message
+    "then": {...}     what the name has once its addresses were asked for (A answered once)
 A name "*.suffix" stands for all below it.
 """
 import argparse
@@ -96,6 +97,8 @@ class Server:
         if entry.get("garbage"):
             return message[:2] + b"\x81\x80\xff\xff\xff\xff no message"
         records = [] if "rcode" in entry else self.zone.records(name, TYPES.get(kind, ""))
+        if TYPES.get(kind) == "A" and "then" in entry:
+            self.zone.names[name] = entry["then"]
         reply = build(message, end, entry.get("rcode", NOERROR), records)
         if over == "udp" and (entry.get("truncate") or len(reply) > UDP_BYTES_MAX):
             reply = build(message, end, NOERROR, [], flags=0x0200)

@@ -113,6 +113,24 @@ static void rewritten_host_starts_blank(void **state)
     assert_int_equal(atomic_load(&t->hosts[1].streams_max), 0);
 }
 
+static void a_new_list_has_a_new_version_and_its_own_addresses(void **state)
+{
+    struct iptable *t = *state;
+
+    publish_ips(t, 1, 7, (const uint32_t[]){5, 3}, 2);
+    uint64_t version = iptable_list_version(t, 1);
+    assert_true(iptable_lists(t, 1, 5) && iptable_lists(t, 1, 3));
+    assert_false(iptable_lists(t, 1, 9));
+    publish_ips(t, 1, 7, (const uint32_t[]){9, 3}, 2);
+    assert_true(iptable_list_version(t, 1) != version);
+    assert_false(iptable_lists(t, 1, 5));
+    assert_true(iptable_lists(t, 1, 9));
+    assert_false(iptable_lists(t, HOSTS, 5));
+    /* A list that a broken process wrote points nowhere. */
+    atomic_store(&t->hosts[1].addresses, UINT64_C(0xfffffff0) << 32 | UINT64_C(0xffff) << 16);
+    assert_false(iptable_lists(t, 1, 5));
+}
+
 static void addresses_are_dealt_in_turn(void **state)
 {
     struct iptable *t = *state;
@@ -291,6 +309,7 @@ int main(void)
         TABLE_TEST(longest_name_keeps_its_end),
         TABLE_TEST(generation_zero_is_never_given),
         TABLE_TEST(rewritten_host_starts_blank),
+        TABLE_TEST(a_new_list_has_a_new_version_and_its_own_addresses),
         TABLE_TEST(addresses_are_dealt_in_turn),
         TABLE_TEST(new_list_replaces_the_old),
         TABLE_TEST(bad_indices_of_a_list_are_corrupt),
