@@ -21,7 +21,7 @@ void buffer_consume(struct buffer *b, size_t n);
 
 static inline void buffer_reserve(struct buffer *b, size_t more)
 {
-    if (b->cap - b->len < more)
+    if (!b->data || b->cap - b->len < more)
         buffer_grow(b, more);
 }
 

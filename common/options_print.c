@@ -200,7 +200,10 @@ void options_serialize(const struct options *o, struct buffer *out)
         for (size_t j = 0; j < text.len; j++) {
             if (text.data[j] == '\n' || text.data[j] == '\\')
                 buffer_append_char(out, '\\');
-            buffer_append_char(out, text.data[j] == '\n' ? 'n' : text.data[j]);
+            if (text.data[j] == '\n')
+                buffer_append_char(out, 'n');
+            else
+                buffer_append_char(out, text.data[j]);
         }
         buffer_append_char(out, '\n');
     }
@@ -216,7 +219,9 @@ static bool value_unescape(const char *text, size_t len, struct buffer *out)
             return false;
         if (c == '\0')
             return false;
-        buffer_append_char(out, c == '\\' && text[i] == 'n' ? '\n' : c);
+        if (c == '\\' && text[i] == 'n')
+            c = '\n';
+        buffer_append_char(out, c);
     }
     buffer_append_char(out, '\0');
     return true;

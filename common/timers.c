@@ -64,7 +64,7 @@ void timer_set(struct timers *t, struct timer *timer, uint64_t expires_us)
     }
     if (t->count == t->cap) {
         size_t cap = t->cap ? t->cap * 2 : 64;
-        struct timer **heap = realloc(t->heap, cap * sizeof *heap);
+        struct timer **heap = realloc(t->heap, cap * sizeof(struct timer *));
         if (!heap)
             die("out of memory: no room for %zu timers", cap);
         t->heap = heap;

@@ -263,7 +263,7 @@ static bool is_date(const char *token)
 {
     size_t digits = strspn(token, "0123456789");
 
-    return (digits == 4 && token[4] == '-') || (digits == 2 && token[2] == ':');
+    return (digits == 4 && strncmp(token + 4, "-", 1) == 0) || (digits == 2 && strncmp(token + 2, ":", 1) == 0);
 }
 
 static bool word_read(struct toml_reader *r, const char *token, struct toml_value *value)

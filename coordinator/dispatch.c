@@ -291,7 +291,7 @@ static bool fits_plan(const struct dispatch *d, const struct host *host, const s
 /* One host's turn in the line. */
 static void give_host(struct dispatch *d, struct host *host)
 {
-    struct prospect p;
+    struct prospect p = {0};
     uint32_t wanted;
 
     look(d, host, &p);

@@ -52,7 +52,7 @@ static void message_that_makes_no_sense_is_no_fetch(void **state)
     (void)state;
     start(NULL, NULL);
     m.flags = TASK_URL_IS_FIRST | TASK_INPUT_IS_URL;
-    memcpy(bytes + sizeof m, "http://a.test/abc", 17);
+    fixture_put(bytes + sizeof m, "http://a.test/abc");
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         struct task_message bad = m;
         memcpy((char *)&bad + wrong[i].offset, &wrong[i].value, sizeof wrong[i].value);

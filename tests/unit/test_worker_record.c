@@ -135,11 +135,11 @@ static void largest_line_and_answer_pass_through_the_ring(void **state)
     memset(tag, 't', sizeof tag - 1);
     tag[0] = tag[sizeof tag - 2] = '"';
     memset(url, '\\', sizeof url - 1);
-    memcpy(url, "http://a.test/?", 15);
+    fixture_put(url, "http://a.test/?");
     memset(input, 1, sizeof input - 1);
     input[sizeof input - 1] = '\0';
     memset(text, '"', sizeof text - 1);
-    memcpy(text, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: ", 44);
+    fixture_put(text, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nServer: ");
     memcpy(text + sizeof text - 5, "\r\n\r\n", 5);
     start(text, options("request_timeout=5s"), 0);
     fixture_ask(&x, host, &(struct ask){.url = url, .first_url = url, .input = input, .tag = tag});

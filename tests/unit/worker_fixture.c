@@ -180,7 +180,8 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
     uint8_t *at = ring_reserve(&x->tasks, (uint32_t)(sizeof m + text.len));
     assert_non_null(at);
     memcpy(at, &m, sizeof m);
-    memcpy(at + sizeof m, text.data, text.len);
+    if (text.data)
+        memcpy(at + sizeof m, text.data, text.len);
     ring_commit(&x->tasks, (uint32_t)(sizeof m + text.len));
     ring_publish(&x->tasks);
     buffer_fini(&text);
@@ -235,6 +236,12 @@ static void worker_turn(struct fixture *x)
     w->turn++;
     event_base_loop(w->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     w->now_us = clock_us();
+}
+
+void fixture_put(char *at, const char *text)
+{
+    while (*text)
+        *at++ = *text++;
 }
 
 void fixture_turn(struct fixture *x)

@@ -89,6 +89,8 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
 void fixture_get(struct fixture *x, const struct fixture_host *host, unsigned count);
 
 void fixture_turn(struct fixture *x);
+/* Copies `text` without its NUL. */
+void fixture_put(char *at, const char *text);
 void fixture_turns(struct fixture *x, unsigned count);
 /* Turns until `count` messages were told in all; fails the test when they do not come within `limit_ms` (0: 5 s). */
 void fixture_until_told(struct fixture *x, size_t count, unsigned limit_ms);
