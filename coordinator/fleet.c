@@ -165,8 +165,15 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
     /* First above the places they are meant for, then down into them: no source is overwritten before its turn. */
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        static const char text[] = "hotfleet: no descriptors left to start a worker; raise the limit (ulimit -n)\n";
         fds[i] = fcntl(fds[i], F_DUPFD, WORKER_FD_END);
+        if (fds[i] < 0) {
+            ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+            (void)n;
+            _exit(EXIT_USAGE);
+        }
+    }
     for (int i = 0; i < 3; i++)
         dup2(fds[i], WORKER_FD_REGION + i);
     close_range(WORKER_FD_END, ~0u, 0);
