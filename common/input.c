@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "common/address.h"
+#include "common/token.h"
 
 #define METHOD_MAX      64
 #define FIELDS_MAX      256
@@ -43,20 +44,9 @@ static int shown_len(const char *text)
     return (int)len;
 }
 
-/* RFC 9110 5.6.2 */
 static bool is_token(const char *text, size_t len)
 {
-    static const bool token_byte[256] = {
-        ['!'] = true,         ['#'] = true,         ['$'] = true,         ['%'] = true, ['&'] = true,
-        ['\''] = true,        ['*'] = true,         ['+'] = true,         ['-'] = true, ['.'] = true,
-        ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['^' ... 'z'] = true, ['|'] = true, ['~'] = true,
-    };
-
-    for (size_t i = 0; i < len; i++) {
-        if (!token_byte[(uint8_t)text[i]])
-            return false;
-    }
-    return len > 0;
+    return len > 0 && token_span(text, len) == len;
 }
 
 static bool read_string(const char *key, json_t *value, struct buffer *hold)
