@@ -166,6 +166,11 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
         frontier_put_back(r->frontier, task);
         frontier_block(r->frontier, host);
         break;
+    case RESULT_CHORE:
+    case RESULT_PART:
+    case RESULT_NOTE:
+    case RESULT_SESSION:
+        break;
     }
     return true;
 }

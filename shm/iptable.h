@@ -21,6 +21,17 @@ enum host_flag {
     HOST_HTTP2 = 2, /* has chosen h2 by ALPN */
 };
 
+/* What is known of an address for one host. It stands in the two top bits of the list's entry, so that one store
+ * changes the next lease of every worker. */
+enum access_state {
+    ACCESS_UNKNOWN, /* allowed */
+    ACCESS_WHITE,   /* has answered with success */
+    ACCESS_BLACK,   /* has refused: no connection is made to it, none is used */
+    ACCESS_FIXED,   /* white by a list: no answer changes it */
+};
+#define IP_REF_SHIFT 30
+#define IP_REF_MASK  ((1u << IP_REF_SHIFT) - 1)
+
 struct shm_host {
     _Atomic uint32_t generation;    /* coordinator; odd while the slot is being rewritten, 0 never used */
     uint16_t port;                  /* coordinator */
@@ -50,7 +61,7 @@ _Static_assert(sizeof(struct iptable_reach) == 64, "struct iptable_reach is part
 struct iptable {
     struct shm_host *hosts;
     struct address *ips;
-    uint32_t *ip_refs; /* address lists: indices into ips */
+    uint32_t *ip_refs; /* address lists: indices into ips below IP_REF_MASK, enum access_state above */
     _Atomic uint32_t *host_cells, *ip_cells, *fleet_cells;
     struct iptable_reach *reach; /* [worker] */
     uint32_t hosts_max, ips_max, ip_refs_max, workers;
