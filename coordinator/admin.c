@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,14 +26,28 @@
 #define IDLE_S           5
 #define SWEEP_US         500000
 #define HEAD_BYTES_MAX   8192
-#define BODY_BYTES_MAX   1024
-#define TYPE_JSON        "application/json"
-#define METHODS_ANSWERED "GET, HEAD"
+#define TABLES_MAX       16 /* of actions */
+#define STATUS_FORBIDDEN 403
 
 /* A reference to a connection of evhttp's, which owns it and its descriptor. */
 struct admin_conn {
     struct bufferevent *bev; /* NULL: the place is free */
     uint64_t until_us;
+};
+
+struct admin_request {
+    struct admin *admin;
+    struct evhttp_request *http; /* NULL: the client has gone */
+    const struct admin_action *action;
+    struct evkeyvalq query;
+    struct buffer body;
+    TAILQ_ENTRY(admin_request) link;
+};
+
+struct admin_table {
+    const struct admin_action *actions;
+    size_t count;
+    void *user;
 };
 
 struct admin {
@@ -41,6 +56,9 @@ struct admin {
     struct evhttp *http;
     struct event *sweep;
     struct admin_conn conns[CONNECTIONS_MAX];
+    struct admin_table tables[TABLES_MAX];
+    size_t table_count;
+    TAILQ_HEAD(, admin_request) unanswered;
     struct buffer text;
     char path[PATH_MAX];
 };
@@ -76,62 +94,182 @@ static const struct page {
     int (*put)(struct admin *a, const struct stats_report *report); /* into a->text; returns the status */
 } pages[] = {
     {"/metrics", STATS_METRICS_TYPE, put_metrics},
-    {"/stats", TYPE_JSON, put_stats},
-    {"/health", TYPE_JSON, put_health},
-    {"/ready", TYPE_JSON, put_ready},
+    {"/stats", ADMIN_JSON, put_stats},
+    {"/health", ADMIN_JSON, put_health},
+    {"/ready", ADMIN_JSON, put_ready},
 };
 
-static const struct page *find_page(struct evhttp_request *request)
+static const char *path_of(struct evhttp_request *request)
 {
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
 
-    for (size_t i = 0; path && i < sizeof pages / sizeof pages[0]; i++) {
+    return path ? path : "";
+}
+
+static const struct page *find_page(const char *path)
+{
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
         if (strcmp(pages[i].path, path) == 0)
             return &pages[i];
     }
     return NULL;
 }
 
-/* Sends a->text, or with HEAD its length alone. One request a connection: then a bound on its life cuts no other. */
-static void send_text(struct admin *a, struct evhttp_request *request, int status, const char *type)
+/* Sends the text, or with HEAD its length alone. One request a connection: then a bound on its life cuts no other. */
+static void send_text(struct evhttp_request *request, int status, const char *type, const char *text, size_t len)
 {
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
     char length[32];
 
-    snprintf(length, sizeof length, "%zu", a->text.len);
+    snprintf(length, sizeof length, "%zu", len);
     evhttp_add_header(headers, "Content-Type", type);
     evhttp_add_header(headers, "Content-Length", length);
     evhttp_add_header(headers, "Cache-Control", "no-store");
     evhttp_add_header(headers, "Connection", "close");
     if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
-        evbuffer_add(evhttp_request_get_output_buffer(request), a->text.data, a->text.len);
+        evbuffer_add(evhttp_request_get_output_buffer(request), text, len);
     evhttp_send_reply(request, status, NULL, NULL);
+}
+
+static void send_words(struct evhttp_request *request, int status, const char *words)
+{
+    send_text(request, status, ADMIN_TEXT, words, strlen(words));
+}
+
+static void refuse_method(struct evhttp_request *request, const char *allowed)
+{
+    char words[64];
+
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", allowed);
+    snprintf(words, sizeof words, "only %s %s answered\n", allowed, strchr(allowed, ',') ? "are" : "is");
+    send_words(request, HTTP_BADMETHOD, words);
+}
+
+static void answer_page(struct admin *a, struct evhttp_request *request, const struct page *page)
+{
+    enum evhttp_cmd_type method = evhttp_request_get_command(request);
+    struct stats_report report;
+
+    if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
+        refuse_method(request, "GET, HEAD");
+        return;
+    }
+    buffer_clear(&a->text);
+    stats_report_read(a->region, &a->limits, &report);
+    int status = page->put(a, &report);
+    send_text(request, status, page->type, a->text.data, a->text.len);
+}
+
+/* --- actions --- */
+
+static const struct admin_action *find_action(const struct admin *a, const char *path, void **user_out)
+{
+    for (size_t t = 0; t < a->table_count; t++) {
+        for (size_t i = 0; i < a->tables[t].count; i++) {
+            if (strcmp(a->tables[t].actions[i].path, path) == 0) {
+                *user_out = a->tables[t].user;
+                return &a->tables[t].actions[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Who may reach the socket file may steer; who merely reaches a port may only look. */
+static bool may_act(struct evhttp_request *request)
+{
+    struct evhttp_connection *conn = evhttp_request_get_connection(request);
+    struct sockaddr_storage local = {0};
+    socklen_t len = sizeof local;
+    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(conn));
+
+    return getsockname(fd, (struct sockaddr *)&local, &len) == 0 && local.ss_family == AF_UNIX;
+}
+
+static void on_client_gone(struct evhttp_connection *conn, void *arg)
+{
+    struct admin_request *r = arg;
+
+    (void)conn;
+    r->http = NULL;
+}
+
+static void run_action(struct admin *a, struct evhttp_request *request, const struct admin_action *action, void *user)
+{
+    struct admin_request *r = calloc(1, sizeof *r);
+    struct evbuffer *body = evhttp_request_get_input_buffer(request);
+    size_t len = evbuffer_get_length(body);
+
+    if (!r)
+        die("out of memory: no room for a request of the admin face");
+    *r = (struct admin_request){.admin = a, .http = request, .action = action};
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
+    TAILQ_INIT(&r->query);
+    if (query && evhttp_parse_query_str(query, &r->query) != 0)
+        TAILQ_INIT(&r->query);
+    if (len) {
+        buffer_reserve(&r->body, len);
+        r->body.len = (size_t)evbuffer_remove(body, r->body.data, len);
+    }
+    TAILQ_INSERT_TAIL(&a->unanswered, r, link);
+    evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_client_gone, r);
+    action->run(user, r);
+}
+
+const char *admin_query(const struct admin_request *request, const char *key)
+{
+    return evhttp_find_header(&request->query, key);
+}
+
+struct span admin_body(const struct admin_request *request)
+{
+    return (struct span){request->body.data ? request->body.data : "", request->body.len};
+}
+
+static void free_request(struct admin_request *r)
+{
+    TAILQ_REMOVE(&r->admin->unanswered, r, link);
+    evhttp_clear_headers(&r->query);
+    buffer_fini(&r->body);
+    free(r);
+}
+
+void admin_answer(struct admin_request *request, int status, const char *type, const char *text, size_t len)
+{
+    if (request->http) {
+        evhttp_connection_set_closecb(evhttp_request_get_connection(request->http), NULL, NULL);
+        send_text(request->http, status, type, text, len);
+    }
+    free_request(request);
+}
+
+void admin_add(struct admin *a, const struct admin_action *actions, size_t count, void *user)
+{
+    if (a->table_count == TABLES_MAX)
+        die("internal: more tables of actions than the admin face has room for");
+    a->tables[a->table_count++] = (struct admin_table){actions, count, user};
 }
 
 static void on_request(struct evhttp_request *request, void *arg)
 {
     struct admin *a = arg;
-    const struct page *page = find_page(request);
-    enum evhttp_cmd_type method = evhttp_request_get_command(request);
-    struct stats_report report;
-    const char *type = "text/plain; charset=utf-8";
-    int status;
+    const char *path = path_of(request);
+    const struct page *page = find_page(path);
+    void *user = NULL;
+    const struct admin_action *action = page ? NULL : find_action(a, path, &user);
 
-    buffer_clear(&a->text);
-    if (!page) {
-        status = HTTP_NOTFOUND;
-        buffer_append_str(&a->text, "there are /metrics, /stats, /health and /ready\n");
-    } else if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
-        status = HTTP_BADMETHOD;
-        evhttp_add_header(evhttp_request_get_output_headers(request), "Allow", METHODS_ANSWERED);
-        buffer_append_str(&a->text, "only GET and HEAD are answered\n");
+    if (page) {
+        answer_page(a, request, page);
+    } else if (!action) {
+        send_words(request, HTTP_NOTFOUND, "there are /metrics, /stats, /health and /ready\n");
+    } else if (!may_act(request)) {
+        send_words(request, STATUS_FORBIDDEN, "only the socket in the state directory may steer the fleet\n");
+    } else if ((evhttp_request_get_command(request) == EVHTTP_REQ_POST) != (strcmp(action->method, "POST") == 0)) {
+        refuse_method(request, action->method);
     } else {
-        type = page->type;
-        stats_report_read(a->region, &a->limits, &report);
-        status = page->put(a, &report);
+        run_action(a, request, action, user);
     }
-    send_text(a, request, status, type);
 }
 
 /* --- connections --- */
@@ -271,7 +409,7 @@ static void set_up_http(struct admin *a, struct event_base *base)
         die("out of memory: no room for the admin face");
     evhttp_set_timeout(a->http, IDLE_S);
     evhttp_set_max_headers_size(a->http, HEAD_BYTES_MAX);
-    evhttp_set_max_body_size(a->http, BODY_BYTES_MAX);
+    evhttp_set_max_body_size(a->http, ADMIN_BODY_MAX);
     /* All that evhttp knows, so that on_request() can refuse them as HTTP wants it: by 405 and Allow. */
     evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
                                             EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE |
@@ -287,6 +425,7 @@ struct admin *admin_open(struct event_base *base, struct region *region, const c
     if (!a)
         die("out of memory: no room for the admin face");
     a->region = region;
+    TAILQ_INIT(&a->unanswered);
     stats_limits_read(region, &a->limits);
     set_up_http(a, base);
     if (!listen_all(a, base, dir, options) || !region_set_admin_path(region, a->path)) {
@@ -303,6 +442,12 @@ void admin_close(struct admin *a)
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
         if (a->conns[i].bev)
             forget(&a->conns[i]);
+    }
+    struct admin_request *r;
+    while ((r = TAILQ_FIRST(&a->unanswered))) {
+        if (r->http)
+            evhttp_connection_set_closecb(evhttp_request_get_connection(r->http), NULL, NULL);
+        free_request(r);
     }
     evhttp_free(a->http);
     event_free(a->sweep);

@@ -8,7 +8,7 @@
 
 #include "common/url.h"
 #include "coordinator/fleet.h"
-#include "coordinator/hosts.h"
+#include "coordinator/frontier.h"
 #include "shm/task.h"
 
 struct chores;
@@ -34,7 +34,7 @@ struct chore_order {
 };
 
 /* Everything is borrowed. */
-struct chores *chores_new(struct fleet *fleet, struct hosts *hosts);
+struct chores *chores_new(struct fleet *fleet, struct frontier *frontier);
 /* Nobody is called any more. */
 void chores_free(struct chores *c);
 /* Gives the order to `worker`. False: not now (its ring is full, or it does not run), and nobody is called. The answer

@@ -16,9 +16,11 @@
 #include "common/log.h"
 #include "common/raw_request.h"
 #include "coordinator/admin.h"
+#include "coordinator/chores.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/feed.h"
 #include "coordinator/fleet.h"
+#include "coordinator/flush.h"
 #include "coordinator/frontier.h"
 #include "coordinator/intake.h"
 #include "coordinator/progress.h"
@@ -49,6 +51,8 @@ struct coordinator {
     struct fleet *fleet;
     struct admin *admin;
     struct dispatch *dispatch;
+    struct chores *chores;
+    struct flush *flush;
     struct records *records;
     struct results results;
     struct intake intake;
@@ -254,6 +258,8 @@ static bool open_parts(struct coordinator *c)
     if (!c->admin)
         return false;
     c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
+    c->chores = chores_new(c->fleet, c->frontier);
+    c->flush = flush_new(c->admin, c->chores, c->fleet);
     return true;
 }
 
@@ -277,6 +283,7 @@ static void wire(struct coordinator *c)
         .fleet = c->fleet,
         .frontier = c->frontier,
         .dispatch = c->dispatch,
+        .chores = c->chores,
         .records = c->records,
         .region = &c->region,
         .options = o,
@@ -468,6 +475,8 @@ static void close_parts(struct coordinator *c)
     intake_fini(&c->intake);
     resolver_close(c->resolver);
     dispatch_free(c->dispatch);
+    chores_free(c->chores);
+    flush_free(c->flush);
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);

@@ -320,6 +320,18 @@ void frontier_leave(struct frontier *f, struct task *task)
     task->host = NULL;
 }
 
+void frontier_hold(struct frontier *f, struct host *host)
+{
+    hosts_hold(f->hosts, host);
+}
+
+void frontier_let_go(struct frontier *f, struct host *host)
+{
+    if (host->held_count == 1)
+        unlist(f, host);
+    hosts_let_go(f->hosts, host);
+}
+
 struct host *frontier_first(struct frontier *f)
 {
     return TAILQ_FIRST(&f->ready);

@@ -34,6 +34,10 @@ void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms)
  */
 void frontier_leave(struct frontier *f, struct task *task);
 
+/* The host is needed for something that is no task: it keeps its slot until it is let go. */
+void frontier_hold(struct frontier *f, struct host *host);
+void frontier_let_go(struct frontier *f, struct host *host);
+
 /* The next host in line, or NULL. The taker decides with one of the functions below. */
 struct host *frontier_first(struct frontier *f);
 /* Takes the first pending task off the host's queue (place: nowhere). */

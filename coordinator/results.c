@@ -107,8 +107,8 @@ static void redirect(struct results *r, struct task *task, const struct result_m
 
 static bool message_valid(const struct result_message *m, uint32_t len)
 {
-    return len >= sizeof *m && m->len <= len - sizeof *m && m->outcome <= OUTCOME_RECORD_LAST &&
-           m->kind <= RESULT_HAND_BACK;
+    return len >= sizeof *m && m->len <= len - sizeof *m && m->kind <= RESULT_SESSION &&
+           (m->outcome <= OUTCOME_RECORD_LAST || m->kind == RESULT_CHORE);
 }
 
 /* Copies the line first and looks at the copy: a broken worker could change the ring's bytes in between. */
@@ -126,6 +126,40 @@ static bool copy_line(struct results *r, const struct result_message *m, const c
     return false;
 }
 
+/* What became of a task that a worker was given. */
+static bool take_result(struct results *r, unsigned worker, const struct result_message *m, const char *bytes)
+{
+    struct task *task = task_find(r->tasks, m->slot, m->seq);
+
+    if (!task || task->place != TASK_GIVEN || task->worker != worker)
+        return false;
+    if (m->kind == RESULT_RECORD && !copy_line(r, m, bytes))
+        return false;
+    struct host *host = task->host;
+    dispatch_take_back(r->dispatch, task);
+    fleet_worker(r->fleet, worker)->deaths_in_row = 0;
+    task->attempts = m->attempts;
+    task->first_attempt_wall_us = m->first_attempt_wall_us;
+    task->started_us = m->started_us;
+    r->answered += m->kind != RESULT_HAND_BACK;
+    if (m->host_wait_ms)
+        frontier_hold_host(r->frontier, host, m->host_wait_ms);
+    if (m->kind == RESULT_RECORD) {
+        host->refused = false;
+        finish(r, task, m);
+    } else if (m->kind == RESULT_REDIRECT) {
+        redirect(r, task, m, bytes);
+    } else if (m->kind == RESULT_RETRY) {
+        frontier_delay(r->frontier, task, m->delay_ms);
+    } else {
+        host->refused = true;
+        host->refused_by = worker;
+        frontier_put_back(r->frontier, task);
+        frontier_block(r->frontier, host);
+    }
+    return true;
+}
+
 /* Takes one message; false when it makes no sense. */
 static bool take(struct results *r, unsigned worker, const void *data, uint32_t len)
 {
@@ -135,44 +169,22 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
         return false;
     memcpy(&m, data, sizeof m);
     const char *bytes = (const char *)data + sizeof m;
-    struct task *task = task_find(r->tasks, m.slot, m.seq);
-    if (!message_valid(&m, len) || !task || task->place != TASK_GIVEN || task->worker != worker)
+    if (!message_valid(&m, len))
         return false;
-    if (m.kind == RESULT_RECORD && !copy_line(r, &m, bytes))
-        return false;
-    struct host *host = task->host;
-    dispatch_take_back(r->dispatch, task);
-    fleet_worker(r->fleet, worker)->deaths_in_row = 0;
-    task->attempts = m.attempts;
-    task->first_attempt_wall_us = m.first_attempt_wall_us;
-    task->started_us = m.started_us;
-    r->answered += m.kind != RESULT_HAND_BACK;
-    if (m.host_wait_ms)
-        frontier_hold_host(r->frontier, host, m.host_wait_ms);
     switch ((enum result_kind)m.kind) {
     case RESULT_RECORD:
-        host->refused = false;
-        finish(r, task, &m);
-        break;
     case RESULT_REDIRECT:
-        redirect(r, task, &m, bytes);
-        break;
     case RESULT_RETRY:
-        frontier_delay(r->frontier, task, m.delay_ms);
-        break;
     case RESULT_HAND_BACK:
-        host->refused = true;
-        host->refused_by = worker;
-        frontier_put_back(r->frontier, task);
-        frontier_block(r->frontier, host);
-        break;
+        return take_result(r, worker, &m, bytes);
     case RESULT_CHORE:
     case RESULT_PART:
+        return chores_on_message(r->chores, worker, &m, bytes);
     case RESULT_NOTE:
     case RESULT_SESSION:
-        break;
+        return true;
     }
-    return true;
+    return false;
 }
 
 static unsigned drain(struct results *r, unsigned worker)
@@ -267,4 +279,5 @@ void results_on_death(struct results *r, unsigned worker)
         dispatch_take_back(r->dispatch, task);
         give_again(r, task, task->ring_end <= taken_to);
     }
+    chores_on_death(r->chores, worker);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/options.h"
+#include "coordinator/chores.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
@@ -18,6 +19,7 @@ struct results {
     struct frontier *frontier;
     struct dispatch *dispatch;
     struct records *records;
+    struct chores *chores;
     struct region *region;
     const struct options *options;
     struct stats_page *page;

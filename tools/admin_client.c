@@ -65,13 +65,15 @@ static enum outcome outcome_of_errno(void)
     return errno == EAGAIN || errno == EWOULDBLOCK ? OUTCOME_REQUEST_TIMEOUT : OUTCOME_SYSTEM;
 }
 
-static enum outcome exchange(int fd, const char *method, const char *target, struct buffer *text)
+static enum outcome exchange(int fd, const char *method, const char *target, const char *body, size_t len,
+                             struct buffer *text)
 {
     struct buffer request = {0};
     ssize_t n;
 
-    buffer_printf(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                  method, target);
+    buffer_printf(&request, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n",
+                  method, target, len);
+    buffer_append(&request, body, len);
     n = send(fd, request.data, request.len, MSG_NOSIGNAL);
     bool sent = n == (ssize_t)request.len;
     buffer_fini(&request);
@@ -118,14 +120,15 @@ static enum outcome parse(struct admin_answer *answer)
     return OUTCOME_OK;
 }
 
-enum outcome admin_ask(const char *path, const char *method, const char *target, struct admin_answer *answer_out)
+enum outcome admin_ask(const char *path, const char *method, const char *target, const char *body, size_t len,
+                       struct admin_answer *answer_out)
 {
     *answer_out = (struct admin_answer){0};
     int fd = dial(path);
 
     if (fd < 0)
         return outcome_of_errno();
-    enum outcome outcome = exchange(fd, method, target, &answer_out->text);
+    enum outcome outcome = exchange(fd, method, target, body, len, &answer_out->text);
     int saved = errno;
     close(fd);
     errno = saved;

@@ -10,8 +10,9 @@ struct admin_answer {
     size_t body, length; /* where the body starts, and its bytes */
 };
 
-/* Asks the socket at `path` (any length). OUTCOME_SYSTEM with errno: it can't be reached; OUTCOME_REQUEST_TIMEOUT: no
- * answer within seconds; OUTCOME_PROTOCOL_ERROR: an answer that is torn or none. admin_answer_fini() in every case. */
-must_check enum outcome admin_ask(const char *path, const char *method, const char *target,
-                                  struct admin_answer *answer_out);
+/* Asks the socket at `path` (any length) with `len` bytes of `body`. OUTCOME_SYSTEM with errno: it can't be reached;
+ * OUTCOME_REQUEST_TIMEOUT: no answer within seconds; OUTCOME_PROTOCOL_ERROR: an answer that is torn or none.
+ * admin_answer_fini() in every case. */
+must_check enum outcome admin_ask(const char *path, const char *method, const char *target, const char *body,
+                                  size_t len, struct admin_answer *answer_out);
 void admin_answer_fini(struct admin_answer *answer);

@@ -1,25 +1,40 @@
 /* The subcommand `ctl`: a table of verbs, each a request to the coordinator. */
 #include "tools/ctl.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/buffer.h"
 #include "common/log.h"
-#include "tools/admin_client.h"
+#include "tools/ask.h"
 #include "tools/fleets.h"
 
-#define EXIT_NO   1
-#define STATUS_OK 200
-#define STATUS_NO 503 /* the answer is whole and says no */
+struct verb {
+    const char *name, *method, *target, *arguments, *help;
+    /* Makes the target's query and the body of the arguments; false, with a message on stderr, when they are wrong.
+     * NULL: there are none. */
+    bool (*prepare)(int argc, char **argv, struct buffer *target, struct buffer *body);
+};
 
-static const struct verb {
-    const char *name, *method, *target, *help;
-} verbs[] = {
-    {"stats", "GET", "/stats", "the numbers, as JSON"},
-    {"metrics", "GET", "/metrics", "the numbers, as Prometheus reads them"},
-    {"health", "GET", "/health", "whether the fleet is healthy"},
-    {"ready", "GET", "/ready", "whether the fleet takes work"},
+static bool prepare_flush(int argc, char **argv, struct buffer *target, struct buffer *body)
+{
+    (void)body;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--idle") != 0) {
+            fprintf(stderr, "hotfleet: ctl flush: \"%s\" is not --idle\n", argv[i]);
+            return false;
+        }
+        ask_put_query(target, "idle", "1");
+    }
+    return true;
+}
+
+static const struct verb verbs[] = {
+    {"stats", "GET", "/stats", "", "the numbers, as JSON", NULL},
+    {"metrics", "GET", "/metrics", "", "the numbers, as Prometheus reads them", NULL},
+    {"health", "GET", "/health", "", "whether the fleet is healthy", NULL},
+    {"ready", "GET", "/ready", "", "whether the fleet takes work", NULL},
+    {"flush", "POST", "/flush", "[--idle]", "closes all open connections, or the idle ones", prepare_flush},
 };
 
 static const struct verb *find(const char *name)
@@ -35,67 +50,53 @@ static int print_help(void)
 {
     struct buffer text = {0};
 
-    buffer_append_str(&text, "usage: hotfleet ctl VERB [PID]\n\n"
+    buffer_append_str(&text, "usage: hotfleet ctl VERB [ARGUMENTS] [PID]\n\n"
                              "Asks a running fleet through its socket. Without PID: the only one that runs.\n\n");
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        buffer_printf(&text, "  %-8s  %s\n", verbs[i].name, verbs[i].help);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        const struct verb *v = &verbs[i];
+        int left = 24 - (int)strlen(v->name);
+        buffer_printf(&text, "  %s %-*s  %s\n", v->name, left, v->arguments, v->help);
+    }
     buffer_append_str(&text, "\nExit code 0: done, or yes; 1: no; 2: wrong usage, or no fleet that answers.\n");
     int code = fleets_print(text.data, text.len);
     buffer_fini(&text);
     return code;
 }
 
-static int show(const struct verb *verb, const struct admin_answer *answer)
+static int run(const struct verb *verb, int argc, char **argv, long pid)
 {
-    if (answer->status != STATUS_OK && answer->status != STATUS_NO) {
-        fprintf(stderr, "hotfleet: ctl %s: the fleet answers with status %d\n", verb->name, answer->status);
-        return EXIT_USAGE;
-    }
-    int code = fleets_print(answer->text.data + answer->body, answer->length);
-    return code == EXIT_OK && answer->status == STATUS_NO ? EXIT_NO : code;
-}
-
-static int ask(const struct verb *verb, const struct region *region)
-{
-    char path[REGION_PATH_MAX];
-    struct admin_answer answer;
-
-    if (!region_admin_path(region, path)) {
-        fprintf(stderr, "hotfleet: ctl %s: the fleet has not opened its socket yet; try again\n", verb->name);
-        return EXIT_USAGE;
-    }
+    struct buffer target = {0};
+    struct buffer body = {0};
+    char command[64];
     int code = EXIT_USAGE;
-    enum outcome outcome = admin_ask(path, verb->method, verb->target, &answer);
-    if (outcome == OUTCOME_OK)
-        code = show(verb, &answer);
-    else
-        fprintf(stderr, "hotfleet: ctl %s: \"%s\": %s\n", verb->name, path,
-                outcome == OUTCOME_SYSTEM ? strerror(errno) : outcome_row(outcome)->text);
-    admin_answer_fini(&answer);
+
+    snprintf(command, sizeof command, "ctl %s", verb->name);
+    buffer_append_str(&target, verb->target);
+    if (argc > 0 && !verb->prepare)
+        fprintf(stderr, "hotfleet: %s: \"%s\" is no process number; see hotfleet ctl --help\n", command, argv[0]);
+    else if (!verb->prepare || verb->prepare(argc, argv, &target, &body)) {
+        buffer_append_char(&target, '\0');
+        code = ask_fleet(command, pid, verb->method, target.data, body.data, body.len);
+    }
+    buffer_fini(&target);
+    buffer_fini(&body);
     return code;
 }
 
 int ctl_main(int argc, char **argv)
 {
-    struct region region;
     long pid = 0;
 
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
         return print_help();
     const struct verb *verb = argc > 1 ? find(argv[1]) : NULL;
-    if (!verb || argc > 3) {
-        fprintf(stderr, "hotfleet: ctl: %s%s%s; see hotfleet ctl --help\n",
-                verb       ? "one PID is enough"
-                : argc > 1 ? "there is no verb \""
-                           : "a verb is missing",
-                !verb && argc > 1 ? argv[1] : "", !verb && argc > 1 ? "\"" : "");
+    if (!verb) {
+        if (argc > 1)
+            fprintf(stderr, "hotfleet: ctl: there is no verb \"%s\"; see hotfleet ctl --help\n", argv[1]);
+        else
+            fprintf(stderr, "hotfleet: ctl: a verb is missing; see hotfleet ctl --help\n");
         return EXIT_USAGE;
     }
-    if (argc == 3 && !fleets_parse_pid("ctl", argv[2], &pid))
-        return EXIT_USAGE;
-    if (!fleets_open(pid, &region))
-        return EXIT_USAGE;
-    int code = ask(verb, &region);
-    region_close(&region);
-    return code;
+    ask_take_pid(&argc, argv, &pid);
+    return run(verb, argc - 2, argv + 2, pid);
 }

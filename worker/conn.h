@@ -38,7 +38,9 @@ struct conn {
     TAILQ_ENTRY(conn) dirty; /* the worker's list of connections with output to gather */
     struct conn_list *list;  /* that `link` is in */
     bool is_idle, is_dirty;
-    bool pooled; /* was handed to the pool: open, and in use or free for it */
+    bool pooled;            /* was handed to the pool: open, and in use or free for it */
+    bool warm;              /* made ahead of need: its first request finds it open */
+    struct fetch *intended; /* the chore that it is dialed for, while it is being made */
     enum conn_state state;
     struct worker *worker;
     struct pool_host *host;

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/answer.h"
+#include "worker/chore.h"
 #include "worker/conn.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
@@ -37,7 +38,7 @@ static void on_timer(struct timer *timer, void *user)
     }
 }
 
-static struct fetch *take_spare(struct worker *w)
+struct fetch *fetch_take_spare(struct worker *w)
 {
     struct fetch *f = TAILQ_FIRST(&w->spare);
 
@@ -102,6 +103,10 @@ static bool unpack(struct fetch *f)
     f->headers = cut(&at, end, m->headers_len, &good);
     f->body = cut(&at, end, m->body_len, &good);
     f->tag = cut(&at, end, m->tag_len, &good);
+    if (m->kind > TASK_LIST || (m->kind != TASK_FETCH) != ((m->seq & CHORE_SEQ) != 0))
+        return false;
+    if (m->kind != TASK_FETCH && m->kind != TASK_CHECK)
+        return good;
     if (!good || !url.data)
         return false;
     set_url(&f->url, url, m);
@@ -141,7 +146,7 @@ struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len)
 {
     if (len < sizeof(struct task_message))
         return NULL;
-    struct fetch *f = take_spare(w);
+    struct fetch *f = fetch_take_spare(w);
     memcpy(&f->m, message, sizeof f->m);
     buffer_clear(&f->text);
     buffer_append(&f->text, (const char *)message + sizeof f->m, len - sizeof f->m);
@@ -153,18 +158,33 @@ struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len)
     return f;
 }
 
+static void submit_chore(struct fetch *f)
+{
+    struct worker *w = f->worker;
+
+    f->started_us = w->now_us;
+    f->deadline_us = w->now_us + w->options.total_timeout * 1000;
+    f->head_request = false;
+    f->state = FETCH_DIALING;
+    chore_begin(f);
+}
+
 void fetch_submit(struct fetch *f)
 {
     struct worker *w = f->worker;
-    struct span method = request_method(&w->defaults, f);
     uint64_t until = w->now_us + w->options.acquire_timeout * 1000;
 
     f->arrived_us = w->now_us;
+    if (f->m.kind != TASK_FETCH) {
+        submit_chore(f);
+        return;
+    }
     if (!f->started_us) {
         f->started_us = w->now_us;
         f->first_attempt_wall_us = clock_wall_us();
     }
     f->deadline_us = f->started_us + w->options.total_timeout * 1000;
+    struct span method = request_method(&w->defaults, f);
     f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
     timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
     f->state = FETCH_WAITING;
@@ -191,7 +211,7 @@ void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
     STATS_ADD(w->page, retries, f->attempts > 1);
 }
 
-static void send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len)
+void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len)
 {
     timer_stop(&f->timer);
     f->result.seq = f->m.seq;
@@ -202,6 +222,10 @@ static void send_result(struct fetch *f, enum result_kind kind, enum outcome out
     f->result.first_attempt_wall_us = f->first_attempt_wall_us;
     f->result.started_us = f->started_us;
     f->result.status = f->status;
+    f->result.host = f->m.host;
+    f->result.host_generation = f->m.host_generation;
+    f->result.ip = f->m.kind == TASK_FETCH ? IP_NONE : f->m.ip;
+    f->result.access = ACCESS_UNKNOWN;
     outbox_put(f, payload, len);
 }
 
@@ -223,7 +247,7 @@ static void send_record(struct fetch *f, const struct conn *conn, enum outcome o
     record_of_fetch(f, conn, outcome, detail);
     f->result.delay_ms = 0;
     f->result.host_wait_ms = outcome == OUTCOME_RATE_LIMITED ? host_wait_ms(f) : 0;
-    send_result(f, RESULT_RECORD, outcome, w->line.data, w->line.len);
+    fetch_send_result(f, RESULT_RECORD, outcome, w->line.data, w->line.len);
 }
 
 /* Asks the coordinator for another attempt, if one is due. */
@@ -243,7 +267,7 @@ static bool retried(struct fetch *f, enum outcome outcome)
     if (!retry_wanted(&w->options, &question, &f->result.delay_ms))
         return false;
     f->result.host_wait_ms = host_wait_ms(f);
-    send_result(f, RESULT_RETRY, outcome, NULL, 0);
+    fetch_send_result(f, RESULT_RETRY, outcome, NULL, 0);
     return true;
 }
 
@@ -267,7 +291,7 @@ static bool redirected(struct fetch *f, const struct conn *conn)
     }
     STATS_ADD(w->page, redirects, 1);
     f->result.delay_ms = f->result.host_wait_ms = 0;
-    send_result(f, RESULT_REDIRECT, OUTCOME_OK, next.text, next.len);
+    fetch_send_result(f, RESULT_REDIRECT, OUTCOME_OK, next.text, next.len);
     return true;
 }
 
@@ -282,6 +306,10 @@ void fetch_on_complete(struct fetch *f)
     STATS_ADD(w->page, body_bytes, f->body_bytes);
     STATS_ADD(w->page, status_classes[f->status / 100 <= 5 ? f->status / 100 : 0], 1);
     histogram_add(&w->page->response_time, w->now_us - f->sent_us);
+    if (f->m.kind != TASK_FETCH) {
+        chore_end(f, OUTCOME_OK, 0);
+        return;
+    }
     if ((f->status == 429 || f->status == 503) && retried(f, OUTCOME_RATE_LIMITED))
         return;
     if (redirected(f, conn))
@@ -307,6 +335,10 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
 
     if (conn)
         conn_detach(conn, f);
+    if (f->m.kind != TASK_FETCH) {
+        chore_end(f, outcome, 0);
+        return;
+    }
     if (conn && was_stale(f, outcome)) {
         f->stale_tries++;
         f->attempts--;
@@ -323,7 +355,7 @@ void fetch_hand_back(struct fetch *f)
 {
     STATS_ADD(f->worker->page, handed_back, 1);
     f->result.delay_ms = f->result.host_wait_ms = 0;
-    send_result(f, RESULT_HAND_BACK, OUTCOME_OK, NULL, 0);
+    fetch_send_result(f, RESULT_HAND_BACK, OUTCOME_OK, NULL, 0);
 }
 
 void fetch_discard(struct fetch *f)

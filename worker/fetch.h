@@ -16,6 +16,7 @@
 enum fetch_state {
     FETCH_SPARE,
     FETCH_WAITING, /* for a connection */
+    FETCH_DIALING, /* a chore whose own connection is being made */
     FETCH_ACTIVE,  /* on a connection */
     FETCH_UNSENT,  /* finished, waits for room in the record ring */
 };
@@ -69,6 +70,10 @@ struct fetch {
 struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len);
 /* Starts its clocks and lets it wait for a connection. */
 void fetch_submit(struct fetch *f);
+/* A fetch to be filled; it belongs to the caller until outbox_put() or fetch_discard(). */
+struct fetch *fetch_take_spare(struct worker *w);
+/* Ends the task with a message of `kind`. Gone after this call. */
+void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len);
 /* Put on a connection: counts the attempt, starts the clock of the request. */
 void fetch_begin(struct fetch *f, struct conn *conn, bool reused);
 

@@ -61,3 +61,20 @@ enum outcome lease_take(struct pool_host *host, uint32_t *ip_out, struct address
         lease_return(w, host->index, IP_NONE);
     return outcome;
 }
+
+enum outcome lease_take_at(struct pool_host *host, uint32_t ip, struct address *address_out,
+                           enum lease_refusal *refusal_out)
+{
+    struct worker *w = host->worker;
+    const struct options *o = &w->options;
+
+    *refusal_out = LEASE_GRANTED;
+    if (ip >= w->region.table.ips_max || !iptable_lists(&w->region.table, host->index, ip))
+        return OUTCOME_NOT_FOUND;
+    *address_out = w->region.table.ips[ip];
+    if (!o->allow_private && !address_is_public(address_out))
+        return OUTCOME_ADDRESS_DENIED;
+    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, ip, (uint32_t)o->max_connections,
+                                 (uint32_t)o->max_conns_per_host, (uint32_t)o->max_conns_per_ip);
+    return *refusal_out == LEASE_GRANTED ? OUTCOME_OK : OUTCOME_AT_LIMIT;
+}

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/chore.h"
 #include "worker/lease.h"
 #include "worker/pool_parts.h"
 
@@ -79,7 +80,7 @@ void pool_forget(struct pool *p, struct fetch *f)
 
 static void give(struct conn *conn, struct fetch *f)
 {
-    bool reused = conn->served > 0;
+    bool reused = conn->served > 0 || conn->warm;
 
     pool_forget(conn->host->pool, f);
     fetch_begin(f, conn, reused);
@@ -126,6 +127,12 @@ static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out
     host->conns++;
     STATS_ADD(w->page, conns_dialing, 1);
     return OUTCOME_OK;
+}
+
+/* A connection that is to serve one chore alone: nobody in the line waits for it. */
+static bool is_for_check(const struct conn *conn)
+{
+    return conn->intended && conn->intended->m.kind == TASK_CHECK;
 }
 
 /* Requests that the connections now being made will take. */
@@ -220,6 +227,43 @@ static void follow_list(struct pool_host *host)
     retire_unlisted(host, &host->busy);
 }
 
+static enum outcome take_lease_for(struct fetch *f, uint32_t *ip_out, struct address *address_out,
+                                   enum lease_refusal *refusal_out)
+{
+    *ip_out = f->m.ip;
+    return f->m.ip == IP_NONE ? lease_take(f->host, ip_out, address_out, refusal_out)
+                              : lease_take_at(f->host, f->m.ip, address_out, refusal_out);
+}
+
+enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
+{
+    struct pool_host *host = f->host;
+    struct worker *w = host->worker;
+    enum lease_refusal refusal = LEASE_GRANTED;
+    struct address address;
+    struct conn *conn;
+    uint32_t ip;
+    enum outcome outcome = take_lease_for(f, &ip, &address, &refusal);
+
+    /* What is idle gives way to a check: without it the address stays black. */
+    if (outcome == OUTCOME_AT_LIMIT && f->m.kind == TASK_CHECK && refusal == LEASE_FLEET_FULL &&
+        close_an_idle_one(host, IP_NONE))
+        outcome = take_lease_for(f, &ip, &address, &refusal);
+    if (outcome != OUTCOME_OK)
+        return outcome;
+    outcome = conn_dial(host, ip, &address, &conn, detail_out);
+    if (outcome != OUTCOME_OK) {
+        lease_return(w, host->index, ip);
+        return outcome;
+    }
+    conn->intended = f;
+    f->m.ip = ip;
+    host->conns++;
+    host->dialing_count += !is_for_check(conn);
+    STATS_ADD(w->page, conns_dialing, 1);
+    return OUTCOME_OK;
+}
+
 /* Serves the line of waiters as far as connections and limits allow. */
 static void pump(struct pool_host *host)
 {
@@ -302,20 +346,48 @@ static void note_read(struct conn *conn)
     conn->checked_turn = conn->read_full ? UINT64_MAX : conn->worker->turn;
 }
 
+/* The one request of a check goes out at once; nothing else may follow on its connection. */
+static void run_check(struct conn *conn, struct fetch *f)
+{
+    fetch_begin(f, conn, false);
+    file(conn);
+    pool_retire(conn);
+    conn->exchange->start(conn, f);
+}
+
+/* Answers or starts the chore that the connection was made for; true when the pool has no part in it. */
+static bool serve_intended(struct conn *conn)
+{
+    struct fetch *f = conn->intended;
+
+    conn->intended = NULL;
+    if (!f)
+        return false;
+    if (f->m.kind == TASK_CHECK) {
+        run_check(conn, f);
+        return true;
+    }
+    conn->warm = true;
+    chore_end(f, OUTCOME_OK, 1);
+    return false;
+}
+
 void pool_on_open(struct conn *conn)
 {
     struct pool_host *host = conn->host;
     struct worker *w = conn->worker;
 
-    host->dialing_count--;
+    host->dialing_count -= !is_for_check(conn);
     host->dial_failed = false;
     STATS_ADD(w->page, conns_dialing, -1);
     STATS_ADD(w->page, conns_active, 1);
     if (conn->exchange == &exchange_h1)
         atomic_fetch_or_explicit(&w->region.table.hosts[host->index].flags, HOST_HTTP1, memory_order_relaxed);
     conn->pooled = true;
-    file(conn);
     note_read(conn);
+    if (serve_intended(conn))
+        return;
+    file(conn);
     pump(host);
     settle(conn);
 }
@@ -344,6 +416,12 @@ void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *de
     struct pool_host *host = conn->host;
     struct fetch *f = first_waiter(host);
 
+    if (conn->intended) {
+        f = conn->intended;
+        conn->intended = NULL;
+        chore_end(f, outcome, 0);
+        return;
+    }
     host->dial_failed = true;
     /* It was made for the head of the line, which has used up an attempt by it. */
     if (f) {
@@ -366,7 +444,7 @@ void pool_on_dead(struct conn *conn)
     } else if (conn->pooled) {
         STATS_ADD(w->page, conns_active, -1);
     } else {
-        host->dialing_count--;
+        host->dialing_count -= !is_for_check(conn);
         STATS_ADD(w->page, conns_dialing, -1);
     }
     host->conns--;
@@ -406,6 +484,30 @@ void pool_retire(struct conn *conn)
         conn_close(conn);
     else
         conn_move(conn, &conn->host->busy);
+}
+
+static unsigned close_list(struct conn_list *list)
+{
+    struct conn *conn;
+    unsigned closed = 0;
+
+    for (; (conn = TAILQ_FIRST(list)); closed++)
+        conn_close(conn);
+    return closed;
+}
+
+unsigned pool_flush(struct pool *p, bool idle_only)
+{
+    struct conn *conn;
+    unsigned closed = 0;
+
+    for (; idle_only && (conn = TAILQ_FIRST(&p->idle)); closed++)
+        conn_close(conn);
+    for (uint32_t i = 0; !idle_only && i < p->hosts_max; i++) {
+        if (p->hosts[i])
+            closed += close_list(&p->hosts[i]->ready) + close_list(&p->hosts[i]->busy);
+    }
+    return closed;
 }
 
 void pool_close_all(struct pool *p)

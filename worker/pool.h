@@ -39,6 +39,13 @@ void pool_free(struct pool *p);
 void pool_submit(struct pool *p, struct fetch *f);
 /* The fetch waits at the head of its host's line again: its kept connection was closed under it. */
 void pool_resubmit(struct pool *p, struct fetch *f);
+/* Dials a connection for a chore, to the address that the chore names or to the next in turn, whatever line there is:
+ * TASK_PREWARM leaves it in the pool, TASK_CHECK runs on it alone. It answers the chore, unless the outcome here is not
+ * OUTCOME_OK: OUTCOME_AT_LIMIT, OUTCOME_IP_EXHAUSTED, OUTCOME_ADDRESS_DENIED or why the socket could not be made. */
+must_check enum outcome pool_dial_for(struct fetch *f, const char **detail_out);
+/* Closes all open connections, or the idle ones; returns how many. What runs on them fails as if the server had closed
+ * them. */
+unsigned pool_flush(struct pool *p, bool idle_only);
 /* Takes a waiting fetch out of the line. */
 void pool_forget(struct pool *p, struct fetch *f);
 /* The host of the shared table's slot; NULL when the slot is no longer of this generation. */

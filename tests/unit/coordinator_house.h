@@ -103,6 +103,7 @@ struct house {
     struct task_table *tasks;
     struct frontier *frontier;
     struct dispatch *dispatch;
+    struct chores *chores;
     struct records *records;
     struct results results;
     int output_fd;
@@ -191,6 +192,7 @@ static inline struct house *house_new(const struct house_plan *plan)
         .fleet = &h->fleet,
         .frontier = h->frontier,
         .dispatch = h->dispatch,
+        .chores = h->chores = chores_new(&h->fleet, h->frontier),
         .records = h->records,
         .region = &h->region,
         .options = &h->options,
@@ -209,6 +211,7 @@ static inline void house_free(struct house *h)
         q.on_answer(q.user, &(struct resolver_answer){.outcome = OUTCOME_DNS_TIMEOUT, .expires_wall_us = UINT64_MAX});
     }
     dispatch_free(h->dispatch);
+    chores_free(h->chores);
     frontier_free(h->frontier);
     task_table_free(h->tasks);
     buffer_fini(&h->results.scratch);
