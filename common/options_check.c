@@ -136,10 +136,10 @@ bool options_check(const struct options *o, struct options_error *error_out)
         return options_fail(error_out, "max_hosts = %lld (%s) must be above max_connections = %lld (%s); mend one",
                             (long long)o->max_hosts, origin_of(o, "max_hosts"), (long long)o->max_connections,
                             origin_of(o, "max_connections"));
-    if (o->dns_ttl_min > o->dns_ttl_max)
-        return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_ttl_max = %llums (%s); mend one",
+    if (o->dns_ttl_min > o->dns_update_interval)
+        return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_update_interval = %llums (%s); mend one",
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
-                            (unsigned long long)o->dns_ttl_max, origin_of(o, "dns_ttl_max"));
+                            (unsigned long long)o->dns_update_interval, origin_of(o, "dns_update_interval"));
     return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
            admin_check(o, error_out);
 }

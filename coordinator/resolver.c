@@ -213,7 +213,7 @@ static bool answer_from_hosts(struct resolver *r, struct job *job)
     if (!take_fixed(r, job, addresses, count))
         return false;
     job->answer.outcome = OUTCOME_OK;
-    job->answer.expires_wall_us = clock_wall_us() + r->options->dns_ttl_max * 1000;
+    job->answer.expires_wall_us = clock_wall_us() + r->options->dns_update_interval * 1000;
     resolver_job_answer(r, job);
     return true;
 }

@@ -24,7 +24,7 @@ struct resolver_answer {
     const struct address *addresses;
     uint32_t count;
     uint32_t took_us; /* 0 from the map */
-    /* When to ask again: now + TTL within dns_ttl_min..dns_ttl_max; failures: now + dns_negative_ttl. */
+    /* When to ask again: now + TTL within dns_ttl_min..dns_update_interval; failures: now + dns_negative_ttl. */
     uint64_t expires_wall_us;
 };
 

@@ -86,8 +86,8 @@ static uint64_t lifetime_us(const struct resolver *r, const struct job *job)
         ms = o->dns_negative_ttl;
     if (ms < o->dns_ttl_min)
         ms = o->dns_ttl_min;
-    if (ms > o->dns_ttl_max)
-        ms = o->dns_ttl_max;
+    if (ms > o->dns_update_interval)
+        ms = o->dns_update_interval;
     return ms * 1000;
 }
 

@@ -133,7 +133,7 @@ static inline int make_house(void **state)
     assert_int_equal(store_open(&h->store, h->dir, false, &reason), OUTCOME_OK);
     h->options.dns_timeout = 2000;
     h->options.dns_ttl_min = 5000;
-    h->options.dns_ttl_max = 1800000;
+    h->options.dns_update_interval = 1800000;
     h->options.dns_negative_ttl = 30000;
     use_servers(h, h->server->port, 0);
     *state = h;

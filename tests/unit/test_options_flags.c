@@ -185,7 +185,7 @@ static void options_that_contradict_are_refused(void **state)
     assert_error("max_hosts = 100 (flag) must be above max_connections = 100 (flag); mend one");
     assert_true(read_flags("--max-hosts", "101"));
     assert_true(options_check(&o, &error));
-    assert_true(read_flags("--dns-ttl-min", "20", "--dns-ttl-max", "10"));
+    assert_true(read_flags("--dns-ttl-min", "20", "--dns-update-interval", "10"));
     assert_false(options_check(&o, &error));
 }
 
