@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from support.certs import Certificates  # noqa: E402
 from support.fleet import Hotfleet  # noqa: E402
-from support.origins import NameServer, Origin  # noqa: E402
+from support.origins import NameServer, Origin, Town  # noqa: E402
 from support.servers import Knot, Nghttpd, Nginx  # noqa: E402
 
 
@@ -57,6 +57,20 @@ def h2origin(session_h2origin):
     """The misbehaving HTTP/2 server, its log empty."""
     session_h2origin.reset()
     return session_h2origin
+
+
+@pytest.fixture
+def town(certificates):
+    """town(addresses) starts a server on many addresses for the test."""
+    started = []
+
+    def start(addresses):
+        started.append(Town(certificates, addresses))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ the zone lacks is NXDOMAIN. Beside "A", "AAAA", "CNAME" and "ttl" a name may hav
     "wrong_id": true  an answer to a question nobody asked, and nothing else
     "garbage": true   bytes that are no message
     "then": {...}     what the name has once its addresses were asked for (A answered once)
-A name "*.suffix" stands for all below it.
+A name "*.suffix" stands for all below it. The control port's /zone?name=a.test&entry={...} gives a name a new entry.
 """
 import argparse
 import asyncio
@@ -148,7 +148,11 @@ async def main():
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(lambda: UdpFace(server), sock=udp)
     listening = await asyncio.start_server(server.serve_tcp, sock=tcp)
-    await run(ledger, {"dns": listening.sockets[0].getsockname()[1]})
+
+    def edit(name, entry):
+        zone.names[name] = json.loads(entry)
+
+    await run(ledger, {"dns": listening.sockets[0].getsockname()[1]}, {"/zone": edit})
 
 
 if __name__ == "__main__":

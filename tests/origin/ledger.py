@@ -1,7 +1,8 @@
 """What a hostile server remembers: its connections, requests and peaks, and the control port through which tests read it.
 
 GET /log gives the list of notes, GET /peaks the highest number of sockets that were open at once (by listener, and under
-"all"), GET /open the numbers now, POST /reset forgets everything but the open sockets.
+"all"), GET /open the numbers now, POST /reset forgets everything but the open sockets. A server may have words of its
+own, functions of the query's values.
 """
 import asyncio
 import json
@@ -10,6 +11,7 @@ import os
 import socket
 import sys
 import time
+import urllib.parse
 
 TCP_ESTABLISHED = 1
 
@@ -92,19 +94,20 @@ def bind_alike(*wanted):
     raise OSError("no port is free on all of " + repr(wanted))
 
 
-async def serve_control(ledger):
+async def serve_control(ledger, words):
     """Starts the control port; returns its number."""
 
     async def on_connection(reader, writer):
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split(b" ")[1].decode()
+            target = urllib.parse.urlsplit(head.split(b" ")[1].decode())
             body = {
                 "/log": lambda: ledger.notes,
                 "/peaks": lambda: ledger.peaks,
                 "/open": ledger.count_open,
                 "/reset": ledger.reset,
-            }[path]()
+                **words,
+            }[target.path](**dict(urllib.parse.parse_qsl(target.query)))
             text = json.dumps(body).encode()
             writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
             await writer.drain()
@@ -117,10 +120,10 @@ async def serve_control(ledger):
     return server.sockets[0].getsockname()[1]
 
 
-async def run(ledger, ports):
+async def run(ledger, ports, words=None):
     """Tells the parent the ports in one JSON line, then lives until standard input ends."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # clients that go away are what this is for
-    ports["control"] = await serve_control(ledger)
+    ports["control"] = await serve_control(ledger, words or {})
     print(json.dumps(ports), flush=True)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.buffer.read)

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 
 ORIGIN_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "origin")
@@ -72,5 +73,23 @@ class NameServer(Origin):
         super().__init__("dnsorigin.py", "--zone", json.dumps(zone))
         self.resolver = f"127.0.0.1:{self.port['dns']}"
 
+    def edit(self, name, entry):
+        self.ask("/zone?" + urllib.parse.urlencode({"name": name, "entry": json.dumps(entry)}))
+
     def queries(self, name=None):
         return [n for n in self.log("query") if name in (None, n["name"])]
+
+
+class Town(Origin):
+    """townorigin.py on these addresses; each lives as it is told."""
+
+    def __init__(self, certificates, addresses):
+        certificate, key = certificates.path("good")
+        super().__init__("townorigin.py", "--cert", certificate, "--key", key, *addresses)
+
+    def set(self, address, mode):
+        self.ask("/set?" + urllib.parse.urlencode({"address": address, "mode": mode}))
+
+    def counts(self):
+        """{address: {"connections": n, "requests": n, "methods": {...}, "statuses": {...}}}"""
+        return self.ask("/counts")
