@@ -18,8 +18,9 @@
 #include "common/log.h"
 #include "shm/store_parts.h"
 
-#define PATH_BYTES_MAX 4352 /* a directory's name of PATH_MAX with a file's behind it */
-#define LOCK_NAME      "hotfleet.lock"
+#define PATH_BYTES_MAX  4352 /* a directory's name of PATH_MAX with a file's behind it */
+#define LOCK_NAME       "hotfleet.lock"
+#define LOCK_FILE_BYTES (64 * (STORE_READERS_MAX + 64)) /* more than LMDB makes of it */
 
 static char reason[PATH_BYTES_MAX + 256];
 
@@ -108,6 +109,23 @@ static enum outcome move_aside(const char *dir, const char **reason_out)
     return OUTCOME_OK;
 }
 
+/* LMDB writes its table of readers through a mapping: on a full disk that would end the process with SIGBUS, so its
+ * blocks are taken beforehand. */
+static enum outcome reserve_lock_file(const char *dir, const char **reason_out)
+{
+    char path[PATH_BYTES_MAX];
+    int fd = path_join(path, dir, "lock.mdb") ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    int error = fd >= 0 ? posix_fallocate(fd, 0, LOCK_FILE_BYTES) : errno;
+
+    if (fd >= 0)
+        close(fd);
+    if (error == 0 || error == EOPNOTSUPP || error == EINVAL)
+        return OUTCOME_OK;
+    return refuse(reason_out,
+                  "cannot write in the state directory \"%s\": %s; make room or choose another with --state", dir,
+                  strerror(error));
+}
+
 static enum outcome prepare_directory(const char *dir, struct store *s, const char **reason_out)
 {
     if (s->read_only) {
@@ -122,7 +140,7 @@ static enum outcome prepare_directory(const char *dir, struct store *s, const ch
     enum outcome outcome = lock_directory(dir, &s->lock_fd, reason_out);
     if (outcome == OUTCOME_OK && store_check_map(dir) == OUTCOME_CORRUPT)
         outcome = move_aside(dir, reason_out);
-    return outcome;
+    return outcome == OUTCOME_OK ? reserve_lock_file(dir, reason_out) : outcome;
 }
 
 /* LMDB 0.9.24 closes on exec only what it opens for locks and meta pages. All that point at the map's two files are
