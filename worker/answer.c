@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/conn.h"
+#include "worker/decode.h"
 
 #define RETRY_AFTER_MAX_MS UINT64_C(86400000) /* a day */
 
@@ -16,11 +17,23 @@ void answer_reset(struct fetch *f)
     f->head_done = f->truncated = f->end_stream = f->reset_by_peer = false;
     f->status = f->interim = 0;
     f->content_length = -1;
-    f->head_bytes = f->body_bytes = 0;
+    f->head_bytes = f->wire_bytes = f->body_bytes = 0;
+    f->codings_len = 0;
+    decoder_free(f->decoder);
+    f->decoder = NULL;
+    f->body_fault = OUTCOME_OK;
     f->retry_after_given = false;
     f->retry_after_ms = 0;
     f->content_type = f->location = f->webserver = (struct meta_span){0};
     buffer_clear(&f->meta);
+}
+
+static void fail_body(struct fetch *f, enum outcome outcome, const char *detail)
+{
+    if (f->body_fault != OUTCOME_OK)
+        return;
+    f->body_fault = outcome;
+    f->fault_detail = detail;
 }
 
 void fetch_on_status(struct fetch *f, unsigned status)
@@ -35,6 +48,19 @@ static void keep(struct fetch *f, struct meta_span *span, const char *value, siz
         return;
     *span = (struct meta_span){.offset = (uint32_t)f->meta.len, .len = (uint32_t)len, .present = true};
     buffer_append(&f->meta, value, len);
+}
+
+/* Several fields are one list (RFC 9110 5.3). What does not fit could not be decoded anyway. */
+static void keep_coding(struct fetch *f, const char *value, size_t len)
+{
+    if (len + 1 > sizeof f->codings - f->codings_len) {
+        fail_body(f, OUTCOME_PROTOCOL_ERROR, "Content-Encoding is too long");
+        return;
+    }
+    if (f->codings_len)
+        f->codings[f->codings_len++] = ',';
+    memcpy(f->codings + f->codings_len, value, len);
+    f->codings_len += (unsigned)len;
 }
 
 /* Seconds, or a date (RFC 9110 10.2.3); what is neither was not given. */
@@ -98,6 +124,10 @@ void fetch_on_field(struct fetch *f, const char *name, size_t name_len, const ch
             f->content_length = length;
         }
         break;
+    case 16:
+        if (is("content-encoding"))
+            keep_coding(f, value, value_len);
+        break;
     default:
         break;
     }
@@ -120,8 +150,10 @@ void fetch_on_head(struct fetch *f, int64_t content_length)
     }
 }
 
-bool fetch_on_body(struct fetch *f, const char *data, size_t len)
+/* Takes bytes of the body as it is meant; false: enough. */
+static bool take_body(void *user, const char *data, size_t len)
 {
+    struct fetch *f = user;
     struct worker *w = f->worker;
     uint64_t room = w->options.max_body - f->body_bytes;
 
@@ -133,6 +165,50 @@ bool fetch_on_body(struct fetch *f, const char *data, size_t len)
     if (w->options.hash && f->digest)
         EVP_DigestUpdate(f->digest, data, len);
     return !f->truncated;
+}
+
+/* At the body's first byte: an answer to HEAD names a coding and has nothing to decode. */
+static bool begin_decoding(struct fetch *f)
+{
+    unsigned ratio = (unsigned)f->worker->options.max_ratio;
+    enum outcome outcome = decoder_new(&f->decoder, f->codings, f->codings_len, ratio);
+
+    if (outcome != OUTCOME_OK)
+        fail_body(f, outcome, outcome == OUTCOME_PROTOCOL_ERROR ? "the body has too many content codings" : NULL);
+    else if (!f->decoder)
+        f->codings_len = 0;
+    return f->body_fault == OUTCOME_OK;
+}
+
+bool fetch_on_body(struct fetch *f, const char *data, size_t len)
+{
+    const char *reason = NULL;
+
+    f->wire_bytes += len;
+    if (f->body_fault != OUTCOME_OK)
+        return false;
+    if (f->codings_len && !f->decoder && !begin_decoding(f))
+        return false;
+    if (!f->decoder)
+        return take_body(f, data, len);
+    if (f->wire_bytes > f->worker->options.max_body)
+        f->truncated = true;
+    enum outcome outcome = decoder_feed(f->decoder, data, len, take_body, f, &reason);
+    if (outcome != OUTCOME_OK)
+        fail_body(f, outcome, reason);
+    return f->body_fault == OUTCOME_OK && !f->truncated;
+}
+
+enum outcome answer_end_body(struct fetch *f, const char **detail_out)
+{
+    const char *reason = NULL;
+
+    if (f->decoder && !f->truncated && f->body_fault == OUTCOME_OK && decoder_end(f->decoder, &reason) != OUTCOME_OK)
+        fail_body(f, OUTCOME_PROTOCOL_ERROR, reason);
+    decoder_free(f->decoder);
+    f->decoder = NULL;
+    *detail_out = f->fault_detail;
+    return f->body_fault;
 }
 
 bool answer_redirects(const struct fetch *f)

@@ -10,6 +10,7 @@
 #include "worker/answer.h"
 #include "worker/chore.h"
 #include "worker/conn.h"
+#include "worker/decode.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
 #include "worker/record.h"
@@ -214,6 +215,8 @@ void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
 void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len)
 {
     timer_stop(&f->timer);
+    decoder_free(f->decoder);
+    f->decoder = NULL;
     f->result.seq = f->m.seq;
     f->result.slot = f->m.slot;
     f->result.kind = (uint32_t)kind;
@@ -303,7 +306,7 @@ void fetch_on_complete(struct fetch *f)
     conn_detach(conn, f);
     STATS_ADD(w->page, responses, 1);
     STATS_ADD(w->page, response_us, w->now_us - f->sent_us);
-    STATS_ADD(w->page, body_bytes, f->body_bytes);
+    STATS_ADD(w->page, body_bytes, f->wire_bytes);
     STATS_ADD(w->page, status_classes[f->status / 100 <= 5 ? f->status / 100 : 0], 1);
     histogram_add(&w->page->response_time, w->now_us - f->sent_us);
     if (f->m.kind != TASK_FETCH) {
@@ -314,6 +317,12 @@ void fetch_on_complete(struct fetch *f)
         return;
     if (redirected(f, conn))
         return;
+    const char *detail = NULL;
+    enum outcome fault = answer_end_body(f, &detail);
+    if (fault != OUTCOME_OK) {
+        send_record(f, conn, fault, detail);
+        return;
+    }
     bool limited = f->status == 429 || (f->status == 503 && f->retry_after_given);
     send_record(f, conn, limited ? OUTCOME_RATE_LIMITED : OUTCOME_OK, NULL);
 }
@@ -376,6 +385,7 @@ static void free_list(struct worker *w, struct fetch_list *list)
         buffer_fini(&f->meta);
         buffer_fini(&f->payload);
         EVP_MD_CTX_free(f->digest);
+        decoder_free(f->decoder);
         free(f);
     }
 }

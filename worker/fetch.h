@@ -21,6 +21,9 @@ enum fetch_state {
     FETCH_UNSENT,  /* finished, waits for room in the record ring */
 };
 
+#define ANSWER_CODINGS_MAX 128 /* bytes of all Content-Encoding fields */
+
+struct decoder;
 struct pool_host;
 
 /* Places in `meta`, where header values of the answer are kept; len 0: absent. */
@@ -55,7 +58,12 @@ struct fetch {
     bool end_stream, reset_by_peer; /* HTTP/2 */
     unsigned status, interim;
     int64_t content_length;
-    uint64_t head_bytes, body_bytes;
+    uint64_t head_bytes, wire_bytes, body_bytes; /* wire: as it came; body: decoded, as far as it was taken */
+    char codings[ANSWER_CODINGS_MAX];            /* values of Content-Encoding, joined by commas */
+    unsigned codings_len;
+    struct decoder *decoder;  /* owned; from the first byte of a coded body to its end */
+    enum outcome body_fault;  /* why the body is not to be had, or OUTCOME_OK */
+    const char *fault_detail; /* constant */
     struct buffer meta;
     struct meta_span content_type, location, webserver;
     bool retry_after_given;

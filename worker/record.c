@@ -55,7 +55,7 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
         .method = request_method(&w->defaults, f),
         .status = f->head_done ? f->status : 0,
         .content_length = f->content_length >= 0                   ? f->content_length
-                          : outcome == OUTCOME_OK && !f->truncated ? (int64_t)f->body_bytes
+                          : outcome == OUTCOME_OK && !f->truncated ? (int64_t)f->wire_bytes
                                                                    : -1,
         .chain = f->chain,
         .chain_count = f->m.chain_count,
@@ -65,7 +65,7 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
         .with_timings = w->options.timings,
         .dns_us = f->m.dns_us,
         .ttfb_us = since(f->sent_us, f->first_byte_us),
-        .bytes_wire = f->body_bytes,
+        .bytes_wire = f->wire_bytes,
         .bytes_body = f->body_bytes,
         .truncated = f->truncated,
         .tag = f->tag.len ? f->tag : (struct span){0},

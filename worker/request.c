@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "worker/decode.h"
 #include "worker/fetch.h"
 
 #define DATA_MAX (64u << 20)
@@ -146,6 +147,8 @@ bool request_defaults_init(struct request_defaults *d, const struct options *opt
     }
     add_if_absent(d, "User-Agent", "user-agent", *options->user_agent ? options->user_agent : default_agent);
     add_if_absent(d, "Accept", "accept", "*/*");
+    if (options->compressed)
+        add_if_absent(d, "Accept-Encoding", "accept-encoding", DECODE_ACCEPT_ENCODING);
     if (d->has_body)
         add_if_absent(d, "Content-Type", "content-type", "application/x-www-form-urlencoded");
     for (unsigned i = 0; i < d->count; i++) {

@@ -6,6 +6,7 @@ False when it is over (closed here, or by the answer itself in a worse way). A c
 import asyncio
 import hashlib
 import json
+import zlib
 from urllib.parse import parse_qs, urlsplit
 
 PATTERN = b"0123456789abcdef"
@@ -122,6 +123,24 @@ async def ok(x):
 @answer
 async def bytes_(x):
     return await x.whole(body=body_of(int(x.argument("0"))))
+
+
+# /coded/gzip|deflate|bare|gzip,gzip?size=&torn=&false= : a body in content codings; torn: without its last bytes;
+# false: its bytes are none of the coding; zeros: that many, instead of text
+@answer
+async def coded(x):
+    """`names` in the order in which they are applied."""
+    names = x.argument("gzip")
+    body = bytes(int(x.query["zeros"])) if "zeros" in x.query else body_of(int(x.query.get("size", "5000")))
+    for name in names.split(","):
+        bits = {"gzip": 31, "deflate": 15, "bare": -15}[name]
+        packer = zlib.compressobj(9, zlib.DEFLATED, bits)
+        body = packer.compress(body) + packer.flush()
+    if "torn" in x.query:
+        body = body[:-int(x.query["torn"])]
+    if "false" in x.query:
+        body = b"\xff" * len(body)
+    return await x.whole(200, "Content-Encoding: " + names.replace("bare", "deflate"), body=body)
 
 
 @answer

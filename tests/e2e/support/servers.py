@@ -163,6 +163,7 @@ http2_max_concurrent_streams 128; ssl_session_cache shared:tests:1m;
         return f"""server {{ listen 127.0.0.1:{self.port[name]} {flags} backlog=4096; root www; {extra}
     location = /status {{ stub_status; }}
     location = /moved {{ return 301 /1k; }}
+    location /packed/ {{ alias www/; default_type text/plain; gzip on; gzip_types *; }}
     location / {{ default_type text/plain; }}
 }}
 """
