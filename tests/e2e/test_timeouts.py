@@ -125,3 +125,13 @@ def test_busy_host_past_acquire_timeout_still_gives_each_line_its_record(hotflee
     for record in check_complete(hotfleet(urls, *flags), 4).values():
         if record["failed"]:
             check_failed(record, "acquire-timeout")
+
+
+def test_request_that_finds_no_connection_in_time_says_so(hotfleet, origin):
+    result = hotfleet([origin.url("/slow?ms=1500"), origin.url("/ok")], "-w", "1", "--max-conns-per-host", "1",
+                      "--acquire-timeout", "200ms")
+    records = check_complete(result, 2)
+    check_answered(records[1])
+    assert records[2]["failed"] and records[2]["error_code"] == "acquire-timeout"
+    assert "host_ip" not in records[2] and float(records[2]["time"].removesuffix("ms")) >= 200
+    assert [n["target"] for n in origin.requests()] == ["/slow?ms=1500"]
