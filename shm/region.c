@@ -23,7 +23,7 @@
 
 _Static_assert(_Alignof(struct region_header) <= LINE_BYTES, "the region is laid out by cache lines");
 _Static_assert(sizeof(struct region_worker) == 64, "struct region_worker is part of the shared layout");
-_Static_assert(sizeof(struct region_header) == 192 + 64 * REGION_WORKERS_MAX + REGION_PATH_MAX,
+_Static_assert(sizeof(struct region_header) == 192 + 64 * REGION_WORKERS_MAX + 2 * REGION_PATH_MAX,
                "struct region_header has grown a hole");
 
 static bool capacity_is_valid(uint32_t capacity)
@@ -189,9 +189,10 @@ static enum outcome read_layout(int fd, struct region_layout *l_out)
     uint64_t magic = shared->magic;
     uint32_t version = shared->version;
     struct region_layout told = layout_from_header(shared);
-    bool path_ends = memchr(shared->admin_path, '\0', sizeof shared->admin_path) != NULL;
+    bool paths_end = memchr(shared->admin_path, '\0', sizeof shared->admin_path) != NULL &&
+                     memchr(shared->state_dir, '\0', sizeof shared->state_dir) != NULL;
     munmap(shared, sizeof *shared);
-    if (magic != REGION_MAGIC || version != REGION_VERSION || !path_ends)
+    if (magic != REGION_MAGIC || version != REGION_VERSION || !paths_end)
         return OUTCOME_CORRUPT;
     *l_out = told;
     if (!layout_complete(l_out) || !layout_equal(l_out, &told) || l_out->bytes != (uint64_t)st.st_size)
@@ -246,21 +247,41 @@ void *region_record_ring(const struct region *r, uint32_t worker)
     return (uint8_t *)region_task_ring(r, worker) + ring_bytes(r->layout.task_ring_capacity);
 }
 
-bool region_set_admin_path(struct region *r, const char *path)
+static bool set_path(char to[REGION_PATH_MAX], const char *path)
 {
     size_t bytes = strlen(path) + 1;
 
     if (*path != '/' || bytes > REGION_PATH_MAX)
         return false;
-    memcpy(r->header->admin_path, path, bytes);
+    memcpy(to, path, bytes);
     return true;
 }
 
 /* The copy is what is checked: a broken worker may write there at any time. */
+static bool copy_path(const char from[REGION_PATH_MAX], char out[REGION_PATH_MAX])
+{
+    memcpy(out, from, REGION_PATH_MAX);
+    return *out == '/' && memchr(out, '\0', REGION_PATH_MAX);
+}
+
+bool region_set_admin_path(struct region *r, const char *path)
+{
+    return set_path(r->header->admin_path, path);
+}
+
 bool region_admin_path(const struct region *r, char out[REGION_PATH_MAX])
 {
-    memcpy(out, r->header->admin_path, REGION_PATH_MAX);
-    return *out == '/' && memchr(out, '\0', REGION_PATH_MAX);
+    return copy_path(r->header->admin_path, out);
+}
+
+bool region_set_state_dir(struct region *r, const char *path)
+{
+    return set_path(r->header->state_dir, path);
+}
+
+bool region_state_dir(const struct region *r, char out[REGION_PATH_MAX])
+{
+    return copy_path(r->header->state_dir, out);
 }
 
 const char *region_options(const struct region *r, size_t *len_out)

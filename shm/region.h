@@ -15,7 +15,7 @@
 #include "shm/stats.h"
 
 #define REGION_MAGIC       0x31746565666c7468ull
-#define REGION_VERSION     2u
+#define REGION_VERSION     3u
 #define REGION_WORKERS_MAX 64u
 #define REGION_PATH_MAX    4096u /* bytes of a path, with its NUL */
 
@@ -63,6 +63,8 @@ struct region_header {
     struct region_worker worker[REGION_WORKERS_MAX];
     char admin_path[REGION_PATH_MAX]; /* coordinator, before workers run: its socket, absolute; empty: none. Use
                                          region_admin_path() */
+    char state_dir[REGION_PATH_MAX];  /* coordinator, before workers run: the map's directory, absolute; empty: none is
+                                         to be read. Use region_state_dir() */
 };
 
 /* Where things are: what the header says, as it was checked. Processes go by this copy, which no broken worker can
@@ -102,5 +104,8 @@ void *region_record_ring(const struct region *r, uint32_t worker);
 must_check bool region_set_admin_path(struct region *r, const char *path);
 /* Copies that path; false when there is none, or none that makes sense. */
 must_check bool region_admin_path(const struct region *r, char out[REGION_PATH_MAX]);
+/* The same for the directory of the map. */
+must_check bool region_set_state_dir(struct region *r, const char *path);
+must_check bool region_state_dir(const struct region *r, char out[REGION_PATH_MAX]);
 /* The options text, not NUL-terminated. */
 const char *region_options(const struct region *r, size_t *len_out);

@@ -56,7 +56,7 @@ static bool record_to_dns(const MDB_val *value, struct store_dns **dns_out)
     return true;
 }
 
-static void tell_failure(struct store *s, const char *what, int rc)
+void store_tell_failure(struct store *s, const char *what, int rc)
 {
     if (!s->failure_told)
         log_event(LOG_WARN, "store-failed", "step=%s error=\"%s\": going on without writing the map", what,
@@ -64,39 +64,37 @@ static void tell_failure(struct store *s, const char *what, int rc)
     s->failure_told = true;
 }
 
-static MDB_txn *begin_write(struct store *s)
+MDB_txn *store_begin_write(struct store *s)
 {
     if (!s->writer && !s->read_only) {
         int rc = mdb_txn_begin(s->env, NULL, 0, &s->writer);
         if (rc != 0) {
             s->writer = NULL;
-            tell_failure(s, "begin", rc);
+            store_tell_failure(s, "begin", rc);
         }
     }
     return s->writer;
 }
 
-/* A transaction that failed once takes nothing more. */
-static void drop_write(struct store *s, const char *what, int rc)
+void store_drop_write(struct store *s, const char *what, int rc)
 {
-    tell_failure(s, what, rc);
+    store_tell_failure(s, what, rc);
     mdb_txn_abort(s->writer);
     s->writer = NULL;
 }
 
-static MDB_txn *begin_read(struct store *s)
+MDB_txn *store_begin_read(struct store *s)
 {
     if (s->writer)
         return s->writer;
     int rc = s->reader ? mdb_txn_renew(s->reader) : mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reader);
     if (rc == 0)
         return s->reader;
-    tell_failure(s, "read", rc);
+    store_tell_failure(s, "read", rc);
     return NULL;
 }
 
-/* A reader that keeps its snapshot keeps every page that is replaced meanwhile. */
-static void end_read(struct store *s, MDB_txn *txn)
+void store_end_read(struct store *s, MDB_txn *txn)
 {
     if (txn == s->reader)
         mdb_txn_reset(txn);
@@ -109,7 +107,7 @@ static size_t purge_batch(struct store *s, uint64_t now_wall_us)
     MDB_val key;
     MDB_val value;
     size_t gone = 0;
-    MDB_txn *txn = begin_write(s);
+    MDB_txn *txn = store_begin_write(s);
 
     if (!txn)
         return 0;
@@ -125,7 +123,7 @@ static size_t purge_batch(struct store *s, uint64_t now_wall_us)
     if (cursor)
         mdb_cursor_close(cursor);
     if (rc != 0 && rc != MDB_NOTFOUND) {
-        drop_write(s, "purge", rc);
+        store_drop_write(s, "purge", rc);
         return 0;
     }
     store_commit(s);
@@ -153,14 +151,14 @@ enum outcome store_dns_get(struct store *s, const char *name, size_t name_len, u
 
     if (name_len == 0 || name_len > NAME_BYTES_MAX)
         return OUTCOME_NOT_FOUND;
-    MDB_txn *txn = begin_read(s);
+    MDB_txn *txn = store_begin_read(s);
     if (!txn)
         return OUTCOME_NOT_FOUND;
     int rc = mdb_get(txn, s->dns, &key, &value);
     if (rc != 0 && rc != MDB_NOTFOUND)
-        tell_failure(s, "get", rc);
+        store_tell_failure(s, "get", rc);
     bool found = rc == 0 && record_to_dns(&value, &dns);
-    end_read(s, txn);
+    store_end_read(s, txn);
     if (found && dns->expires_wall_us <= now_wall_us) {
         free(dns);
         found = false;
@@ -195,13 +193,13 @@ void store_dns_put(struct store *s, const char *name, size_t name_len, const str
 
     if (name_len == 0 || name_len > NAME_BYTES_MAX || dns->count > STORE_ADDRESSES_MAX ||
         (dns->outcome == OUTCOME_OK) != (dns->count > 0) || !result_of_outcome(dns->outcome, &record.result) ||
-        !begin_write(s))
+        !store_begin_write(s))
         return;
     record.count = dns->count;
     record.expires_wall_us = dns->expires_wall_us;
     int rc = mdb_put(s->writer, s->dns, &key, &value, MDB_RESERVE);
     if (rc != 0) {
-        drop_write(s, "put", rc);
+        store_drop_write(s, "put", rc);
         return;
     }
     memcpy(value.mv_data, &record, sizeof record);
@@ -215,7 +213,7 @@ void store_commit(struct store *s)
     int rc = mdb_txn_commit(s->writer);
     s->writer = NULL;
     if (rc != 0)
-        tell_failure(s, "commit", rc);
+        store_tell_failure(s, "commit", rc);
 }
 
 void store_dns_each(struct store *s,
@@ -227,7 +225,7 @@ void store_dns_each(struct store *s,
     MDB_val key;
     MDB_val value;
     bool more = true;
-    MDB_txn *txn = begin_read(s);
+    MDB_txn *txn = store_begin_read(s);
 
     if (!txn)
         return;
@@ -243,5 +241,5 @@ void store_dns_each(struct store *s,
     }
     if (cursor)
         mdb_cursor_close(cursor);
-    end_read(s, txn);
+    store_end_read(s, txn);
 }

@@ -28,6 +28,8 @@ struct store_dns {
 must_check enum outcome store_open(struct store **store_out, const char *dir, bool read_only, const char **reason_out);
 /* Commits what is pending and closes. */
 void store_close(struct store *s);
+/* After another process that had the map open was killed: what its reading held on to is given up. */
+void store_drop_dead_readers(struct store *s);
 
 /* The answer kept for `name`, copied to memory that the caller frees; OUTCOME_NOT_FOUND when absent or expired at
  * `now_wall_us`. Sees this process's own pending writes. */

@@ -17,10 +17,12 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "shm/store_parts.h"
+#include "shm/store_session.h"
 
 #define PATH_BYTES_MAX  4352 /* a directory's name of PATH_MAX with a file's behind it */
 #define LOCK_NAME       "hotfleet.lock"
 #define LOCK_FILE_BYTES (64 * (STORE_READERS_MAX + 64)) /* more than LMDB makes of it */
+#define SESSION_LOOKS   4096                            /* records judged in one transaction */
 
 static char reason[PATH_BYTES_MAX + 256];
 
@@ -171,6 +173,14 @@ static void mark_close_on_exec(const char *dir)
     closedir(fds);
 }
 
+static int open_sessions(struct store *s, MDB_txn *txn)
+{
+    int rc = mdb_dbi_open(txn, STORE_SESSIONS_NAME, s->read_only ? 0 : MDB_CREATE, &s->sessions);
+
+    s->has_sessions = rc == 0;
+    return s->read_only && rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static int open_databases(struct store *s)
 {
     MDB_val key = {sizeof STORE_MARK_KEY - 1, STORE_MARK_KEY};
@@ -188,11 +198,32 @@ static int open_databases(struct store *s)
         rc = mdb_put(txn, main_dbi, &key, &value, 0);
     if (rc == 0)
         rc = mdb_dbi_open(txn, "dns", s->read_only ? 0 : MDB_CREATE, &s->dns);
+    if (rc == 0)
+        rc = open_sessions(s, txn);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
     }
     return mdb_txn_commit(txn);
+}
+
+/* The files are for their owner alone, whatever made them. One that somebody else owns, or may write to, gives and gets
+ * no sessions: who plants a session in it can pretend to be its server. */
+static void guard_secrets(struct store *s, const char *dir)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb"};
+    char path[PATH_BYTES_MAX];
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (!path_join(path, dir, names[i]) || stat(path, &st) != 0)
+            continue;
+        bool open_to_others = (st.st_mode & 077) != 0;
+        if (open_to_others && !s->read_only && st.st_uid == geteuid())
+            open_to_others = chmod(path, 0600) != 0;
+        if (i == 0 && (open_to_others || st.st_uid != geteuid()))
+            s->has_sessions = false;
+    }
 }
 
 static int open_environment(struct store *s, const char *dir)
@@ -214,6 +245,7 @@ static int open_environment(struct store *s, const char *dir)
     if (rc == 0) {
         mark_close_on_exec(dir);
         rc = open_databases(s);
+        guard_secrets(s, dir);
     }
     return rc;
 }
@@ -230,6 +262,26 @@ static void purge_when_filling(struct store *s)
     log_event(LOG_INFO, "store-purged", "names=%zu", store_dns_purge(s, clock_wall_us()));
 }
 
+/* All of them once, in transactions of bounded size. */
+static void purge_sessions(struct store *s)
+{
+    size_t left = s->read_only ? 0 : store_session_count(s);
+
+    while (left > 0) {
+        unsigned looks = left < SESSION_LOOKS ? (unsigned)left : SESSION_LOOKS;
+        (void)store_session_purge(s, clock_wall_us(), looks);
+        store_commit(s);
+        left -= looks;
+    }
+}
+
+void store_drop_dead_readers(struct store *s)
+{
+    int dead = 0;
+
+    mdb_reader_check(s->env, &dead);
+}
+
 enum outcome store_open(struct store **store_out, const char *dir, bool read_only, const char **reason_out)
 {
     struct store *s = calloc(1, sizeof *s);
@@ -238,6 +290,8 @@ enum outcome store_open(struct store **store_out, const char *dir, bool read_onl
         return refuse(reason_out, "out of memory");
     s->lock_fd = -1;
     s->read_only = read_only;
+    s->sessions_max = STORE_SESSIONS_MAX;
+    s->sessions_bytes_max = STORE_SESSIONS_BYTES_MAX;
     enum outcome outcome = prepare_directory(dir, s, reason_out);
     if (outcome == OUTCOME_OK) {
         int rc = open_environment(s, dir);
@@ -252,6 +306,7 @@ enum outcome store_open(struct store **store_out, const char *dir, bool read_onl
         return outcome;
     }
     purge_when_filling(s);
+    purge_sessions(s);
     *store_out = s;
     return OUTCOME_OK;
 }

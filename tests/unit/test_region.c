@@ -272,7 +272,7 @@ static void foreign_descriptors_are_refused(void **state)
     close(pipes[1]);
 }
 
-static void path_of_the_socket_is_found_by_readers(void **state)
+static void paths_of_socket_and_map_are_found_by_readers(void **state)
 {
     struct region *r = *state;
     struct region reader;
@@ -292,7 +292,16 @@ static void path_of_the_socket_is_found_by_readers(void **state)
     assert_int_equal(region_attach(&reader, dup(r->fd), true), OUTCOME_OK);
     assert_true(region_admin_path(&reader, path));
     assert_string_equal(path, "/tmp/x/admin.sock");
+    assert_false(region_state_dir(&reader, path));
+    assert_false(region_set_state_dir(r, "relative"));
+    assert_true(region_set_state_dir(r, "/tmp/x"));
+    assert_true(region_state_dir(&reader, path));
+    assert_string_equal(path, "/tmp/x");
     /* A worker gone wild scribbles later. */
+    memset(r->header->state_dir, '/', REGION_PATH_MAX);
+    assert_false(region_state_dir(&reader, path));
+    expect_corrupt(dup(r->fd));
+    assert_true(region_set_state_dir(r, "/tmp/x"));
     memset(r->header->admin_path, '/', REGION_PATH_MAX);
     assert_false(region_admin_path(&reader, path));
     region_close(&reader);
@@ -373,7 +382,7 @@ int main(void)
         REGION_TEST(file_of_another_size_is_refused),
         REGION_TEST(file_that_could_shrink_is_refused),
         REGION_TEST(foreign_descriptors_are_refused),
-        REGION_TEST(path_of_the_socket_is_found_by_readers),
+        REGION_TEST(paths_of_socket_and_map_are_found_by_readers),
         REGION_TEST(scribbled_header_moves_nothing),
         cmocka_unit_test(largest_region_costs_nothing_until_touched),
         cmocka_unit_test(senseless_sizes_are_refused),
