@@ -27,6 +27,7 @@
 #include "coordinator/records.h"
 #include "coordinator/resolver.h"
 #include "coordinator/results.h"
+#include "coordinator/sessions.h"
 #include "coordinator/statedir.h"
 
 #define DOZE_US            2000  /* how long records may gather while they flow */
@@ -45,6 +46,7 @@ struct coordinator {
     struct region_header *shared;
     struct statedir state;
     struct store *store;
+    struct sessions *sessions;
     struct resolver *resolver;
     struct timers timers;
     struct frontier *frontier;
@@ -92,6 +94,7 @@ static void on_death(void *user, unsigned worker)
 
     c->slot_freed = true;
     results_on_death(&c->results, worker);
+    sessions_on_death(c->sessions);
 }
 
 static void on_failure(void *user, struct task *task, enum outcome outcome, const char *detail)
@@ -241,6 +244,7 @@ static bool open_parts(struct coordinator *c)
         log_event(LOG_ERROR, "no-state", "dir=\"%s\" reason=\"%s\"", c->state.path, reason);
         return false;
     }
+    c->sessions = sessions_open(c->store, &c->region, &c->timers, c->state.path);
     if (resolver_open(&c->resolver, c->base, c->store, c->options, c->page, &reason) != OUTCOME_OK) {
         log_event(LOG_ERROR, "no-resolver", "reason=\"%s\"", reason);
         return false;
@@ -285,6 +289,7 @@ static void wire(struct coordinator *c)
         .dispatch = c->dispatch,
         .chores = c->chores,
         .records = c->records,
+        .sessions = c->sessions,
         .region = &c->region,
         .options = o,
         .page = c->page,
@@ -480,6 +485,7 @@ static void close_parts(struct coordinator *c)
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);
+    sessions_close(c->sessions);
     if (c->store)
         store_close(c->store);
     statedir_close(&c->state);

@@ -180,8 +180,9 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
     case RESULT_CHORE:
     case RESULT_PART:
         return chores_on_message(r->chores, worker, &m, bytes);
-    case RESULT_NOTE:
     case RESULT_SESSION:
+        return !r->sessions || sessions_on_message(r->sessions, &m, bytes);
+    case RESULT_NOTE:
         return true;
     }
     return false;

@@ -11,6 +11,7 @@
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
 #include "coordinator/records.h"
+#include "coordinator/sessions.h"
 #include "coordinator/task.h"
 
 struct results {
@@ -20,6 +21,7 @@ struct results {
     struct dispatch *dispatch;
     struct records *records;
     struct chores *chores;
+    struct sessions *sessions; /* NULL: what workers tell of them is not kept */
     struct region *region;
     const struct options *options;
     struct stats_page *page;

@@ -65,7 +65,7 @@ enum result_kind {
     RESULT_CHORE,     /* a chore is done: `outcome`, `status`, `ip`; `delay_ms` is a count (closed, probed) */
     RESULT_PART,      /* bytes of a chore's answer; more follows */
     RESULT_NOTE,      /* of no task: `access` of `ip` for `host` was seen */
-    RESULT_SESSION,   /* of no task: followed by a TLS session of `host`, to be kept */
+    RESULT_SESSION,   /* of no task: followed by a TLS session of `host` as shm/store_session.h encodes it */
 };
 
 /* worker -> coordinator. */
