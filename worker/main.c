@@ -14,6 +14,7 @@
 #include "worker/conn.h"
 #include "worker/fetch.h"
 #include "worker/pool.h"
+#include "worker/session.h"
 #include "worker/tls.h"
 #include "worker/turn.h"
 #include "worker/worker.h"
@@ -125,6 +126,9 @@ static void open_parts(struct worker *w)
     w->tls = tls_context_new(&w->options, &reason);
     if (!w->tls)
         die_usage("%s", reason);
+    char state_dir[REGION_PATH_MAX];
+    if (region_state_dir(&w->region, state_dir))
+        w->sessions = session_map_new(&w->options, state_dir);
     w->pool = pool_new(w);
 }
 
@@ -168,6 +172,7 @@ static void close_parts(struct worker *w)
     conn_sweep(w);
     fetch_free_all(w);
     pool_free(w->pool);
+    session_map_free(w->sessions);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
     source_list_close(&w->sources);

@@ -4,11 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool try_send(struct fetch *f, const void *payload, size_t len)
+static bool send_message(struct worker *w, struct result_message *m, const void *payload, size_t len)
 {
-    struct worker *w = f->worker;
-    struct result_message *m = &f->result;
-
     m->len = (uint32_t)len;
     uint8_t *at = ring_reserve(&w->records, (uint32_t)(sizeof *m + len));
     if (!at)
@@ -19,6 +16,11 @@ static bool try_send(struct fetch *f, const void *payload, size_t len)
     ring_commit(&w->records, (uint32_t)(sizeof *m + len));
     w->committed = true;
     return true;
+}
+
+static bool try_send(struct fetch *f, const void *payload, size_t len)
+{
+    return send_message(f->worker, &f->result, payload, len);
 }
 
 static void spare(struct fetch *f)
@@ -41,6 +43,12 @@ void outbox_put(struct fetch *f, const void *payload, size_t len)
     buffer_append(&f->payload, payload, len);
     f->state = FETCH_UNSENT;
     TAILQ_INSERT_TAIL(&w->unsent, f, link);
+}
+
+bool outbox_offer(struct worker *w, struct result_message *m, const void *payload, size_t len)
+{
+    return TAILQ_EMPTY(&w->unsent) && 2 * ring_room(&w->records) >= w->region.layout.record_ring_capacity &&
+           send_message(w, m, payload, len);
 }
 
 bool outbox_retry(struct worker *w)

@@ -7,6 +7,9 @@
 /* Sends f->result with `len` bytes of payload, or keeps both in the fetch until there is room; the fetch is spare, or
  * unsent, after this. */
 void outbox_put(struct fetch *f, const void *payload, size_t len);
+/* Sends a message that belongs to no fetch, and may be lost: false, and nothing is sent, when half of the ring is
+ * taken. */
+bool outbox_offer(struct worker *w, struct result_message *m, const void *payload, size_t len);
 /* Sends what waited for room; true when nothing is left. */
 bool outbox_retry(struct worker *w);
 /* Shows this turn's messages. */

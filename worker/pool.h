@@ -30,6 +30,11 @@ struct pool_host {
     TAILQ_ENTRY(pool_host) starve_link, look_link;
     uint64_t list_version; /* of the addresses when its connections were last held against them */
     SSL_SESSION *session;  /* owned; for resumption */
+    /* The number of `session`, counted up with each new one; whether it is out of the map; when the map is next asked
+     * for one, and told of one, at the earliest. */
+    uint32_t session_number, session_place; /* its place in the pool's list */
+    bool session_is_shared;
+    uint64_t session_ask_us, session_tell_us;
 };
 
 struct pool *pool_new(struct worker *w);
@@ -64,7 +69,7 @@ unsigned pool_waiting(const struct pool *p);
 bool pool_has_idle(const struct pool *p);
 /* When the turn ends: hosts that lost a connection, or wait for a slot, are looked at again. */
 void pool_tend(struct pool *p);
-/* Keeps a session for the host; takes it over. */
+/* Keeps a session for the host in place of the one it has; takes it over. NULL: it has none any more. */
 void pool_keep_session(struct pool_host *host, SSL_SESSION *session);
 /* Closes everything in order, and makes nothing new: the worker ends. */
 void pool_close_all(struct pool *p);

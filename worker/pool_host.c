@@ -28,8 +28,9 @@ static void name_host(struct pool_host *host, const struct shm_host *shared, uin
     memcpy(host->verify_name, from, len);
     host->verify_name[len] = '\0';
     host->dial_failed = false;
-    SSL_SESSION_free(host->session);
-    host->session = NULL;
+    pool_keep_session(host, NULL);
+    host->session_ask_us = 0;
+    host->session_tell_us = 0;
 }
 
 struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generation)
@@ -66,9 +67,10 @@ void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
 {
     struct pool *p = host->pool;
 
-    if (!host->session) {
-        struct pool_host **place = &p->with_session[p->session_turn++ % SESSIONS_MAX];
-        if (*place && *place != host) {
+    if (session && p->with_session[host->session_place] != host) {
+        host->session_place = p->session_turn++ % SESSIONS_MAX;
+        struct pool_host **place = &p->with_session[host->session_place];
+        if (*place) {
             SSL_SESSION_free((*place)->session);
             (*place)->session = NULL;
         }
@@ -76,4 +78,6 @@ void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
     }
     SSL_SESSION_free(host->session);
     host->session = session;
+    host->session_number++;
+    host->session_is_shared = false;
 }

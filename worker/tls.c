@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/pool.h"
+#include "worker/session.h"
 
 static int conn_index; /* where an SSL keeps its conn */
 
@@ -69,9 +70,7 @@ static BIO_METHOD *bio_method(void)
 
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
-    struct conn *conn = SSL_get_ex_data(ssl, conn_index);
-
-    pool_keep_session(conn->host, session);
+    session_take(SSL_get_ex_data(ssl, conn_index), session);
     return 1;
 }
 
@@ -143,6 +142,26 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
     return ctx;
 }
 
+/* Whether the peer of this connection, or of the one that its session is from, was verified; or need not be. */
+static bool is_trusted(const struct conn *conn)
+{
+    return conn->worker->options.insecure || SSL_get_verify_result(conn->ssl) == X509_V_OK;
+}
+
+static void offer_session(struct conn *conn)
+{
+    SSL_SESSION *session = session_for(conn->host);
+
+    if (!session || SSL_set_session(conn->ssl, session) != 1)
+        return;
+    conn->session_number = conn->host->session_number;
+    /* The result of the session's own verification is the connection's now. */
+    if (!is_trusted(conn)) {
+        SSL_set_session(conn->ssl, NULL);
+        session_refused(conn);
+    }
+}
+
 enum outcome tls_start(struct conn *conn)
 {
     struct worker *w = conn->worker;
@@ -170,10 +189,9 @@ enum outcome tls_start(struct conn *conn)
         ERR_clear_error();
         return OUTCOME_RESOURCE_EXHAUSTED;
     }
-    if (host->session)
-        SSL_set_session(ssl, host->session);
-    ERR_clear_error();
     conn->ssl = ssl;
+    offer_session(conn);
+    ERR_clear_error();
     return OUTCOME_OK;
 }
 
@@ -211,11 +229,19 @@ enum outcome tls_handshake(struct conn *conn)
         /* Verification may leave words about what it tried and did not need. */
         ERR_clear_error();
         note_parameters(conn);
-        return OUTCOME_OK;
+        if (!conn->tls_resumed)
+            session_refused(conn);
+        if (is_trusted(conn))
+            return OUTCOME_OK;
+        snprintf(conn->detail, sizeof conn->detail, "%s",
+                 X509_verify_cert_error_string(SSL_get_verify_result(conn->ssl)));
+        return OUTCOME_CERT_INVALID;
     }
     int error = SSL_get_error(conn->ssl, n);
     if (error == SSL_ERROR_WANT_READ && !conn->net_eof)
         return OUTCOME_AGAIN;
+    /* It may have been the session that the server could not stand. */
+    session_refused(conn);
     if (conn->net_eof && conn->net_len == 0 &&
         (error != SSL_ERROR_SSL || ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
         ERR_clear_error();

@@ -19,6 +19,7 @@
 struct conn;
 struct fetch;
 struct pool;
+struct session_map;
 TAILQ_HEAD(conn_list, conn);
 TAILQ_HEAD(fetch_list, fetch);
 
@@ -39,6 +40,7 @@ struct worker {
     uint64_t tick_at_us;  /* when `tick` is set to fire */
     uint64_t tend_at_us;  /* when idle connections are next looked at */
     SSL_CTX *tls;
+    struct session_map *sessions; /* NULL: none are shared */
     struct request_defaults defaults;
     struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */
     struct pool *pool;

@@ -1,0 +1,213 @@
+/* Which session a connection offers, and what becomes of those that peers give. */
+#include "worker/session.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "shm/task.h"
+#include "worker/conn.h"
+#include "worker/outbox.h"
+#include "worker/pool.h"
+
+#define ASK_INTERVAL_US  1000000  /* between two looks into the map for a host */
+#define TELL_INTERVAL_US 60000000 /* between two sessions of a host that the coordinator is told of */
+#define REFUSED_ASK_US   60000000 /* a server that refuses is not asked again with another's session at once */
+#define LIFETIME_MAX_S   604800   /* RFC 8446 4.6.1: seven days */
+
+struct session_map {
+    struct store *store; /* NULL: not to be had */
+    uint8_t context[STORE_SESSION_CONTEXT_BYTES];
+};
+
+struct session_map *session_map_new(const struct options *options, const char *dir)
+{
+    struct session_map *map = calloc(1, sizeof *map);
+    const char *reason;
+
+    if (!map)
+        die("out of memory: no room for the sessions");
+    /* A map that can't be read costs handshakes and nothing else. */
+    if (store_open(&map->store, dir, true, &reason) != OUTCOME_OK) {
+        map->store = NULL;
+        log_event(LOG_WARN, "sessions-not-shared", "reason=\"%s\"", reason);
+    }
+    session_context(options, map->context);
+    return map;
+}
+
+void session_map_free(struct session_map *map)
+{
+    if (!map)
+        return;
+    store_close(map->store);
+    free(map);
+}
+
+static uint64_t min_us(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t certificate_end_s(const SSL_SESSION *session)
+{
+    struct tm tm;
+    /* libssl lacks the const in 3.0; nothing is changed. */
+    X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+
+    if (!peer || ASN1_TIME_to_tm(X509_get0_notAfter(peer), &tm) != 1)
+        return 0;
+    time_t end = timegm(&tm);
+    return end > 0 ? (uint64_t)end : 0;
+}
+
+uint64_t session_expires_wall_us(const SSL_SESSION *session, bool insecure)
+{
+    long made_s = SSL_SESSION_get_time(session);
+    long lifetime_s = SSL_SESSION_get_timeout(session);
+    unsigned long hint_s = SSL_SESSION_get_ticket_lifetime_hint(session);
+
+    if (made_s <= 0 || lifetime_s <= 0)
+        return 0;
+    uint64_t life_s = min_us((uint64_t)lifetime_s, LIFETIME_MAX_S);
+    if (hint_s)
+        life_s = min_us(life_s, hint_s);
+    /* A time out of a hostile record may be any number. */
+    uint64_t end_s = min_us((uint64_t)made_s, UINT32_MAX) + life_s;
+    return (insecure ? end_s : min_us(end_s, certificate_end_s(session))) * 1000000;
+}
+
+static bool is_usable(const SSL_SESSION *session, bool insecure, uint64_t now_wall_us)
+{
+    int version = SSL_SESSION_get_protocol_version(session);
+    uint64_t made_s = (uint64_t)SSL_SESSION_get_time(session);
+
+    return SSL_SESSION_is_resumable(session) && (version == TLS1_2_VERSION || version == TLS1_3_VERSION) &&
+           made_s <= now_wall_us / 1000000 && session_expires_wall_us(session, insecure) > now_wall_us;
+}
+
+/* libssl holds no name against a certificate when it resumes. That a session is offered to the name it was verified for
+ * alone is thus what keeps the name true: by the key it is kept under, and by the certificate in it. */
+static bool is_of_name(const SSL_SESSION *session, const struct session_name *name)
+{
+    X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+    const char *sni = SSL_SESSION_get0_hostname(session);
+
+    if (sni && (name->is_ip || strcasecmp(sni, name->verify_name) != 0))
+        return false;
+    if (name->insecure)
+        return true;
+    if (!peer)
+        return false;
+    return name->is_ip ? X509_check_ip_asc(peer, name->verify_name, 0) == 1
+                       : X509_check_host(peer, name->verify_name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+SSL_SESSION *session_from_record(const struct store_session *record, const uint8_t context[STORE_SESSION_CONTEXT_BYTES],
+                                 const struct session_name *name, uint64_t now_wall_us)
+{
+    const unsigned char *at = record->der;
+
+    if (memcmp(record->context, context, sizeof record->context) != 0 || record->expires_wall_us <= now_wall_us ||
+        record->der_len > sizeof record->der)
+        return NULL;
+    SSL_SESSION *session = d2i_SSL_SESSION(NULL, &at, (long)record->der_len);
+    if (session && (at != record->der + record->der_len || !is_usable(session, name->insecure, now_wall_us) ||
+                    !is_of_name(session, name))) {
+        SSL_SESSION_free(session);
+        session = NULL;
+    }
+    ERR_clear_error();
+    return session;
+}
+
+static uint64_t interval_us(uint64_t expires_wall_us, uint64_t now_wall_us)
+{
+    return min_us(TELL_INTERVAL_US, (expires_wall_us - now_wall_us) / 2);
+}
+
+static void ask_map(struct pool_host *host)
+{
+    struct worker *w = host->worker;
+    struct store_session record;
+    char key[STORE_SESSION_KEY_MAX];
+    struct session_name name = {host->verify_name, host->is_ip, w->options.insecure};
+    uint64_t now_wall_us = clock_wall_us();
+
+    host->session_ask_us = w->now_us + ASK_INTERVAL_US;
+    struct store *store = w->sessions->store;
+    size_t key_len = store_session_key(key, host->name, host->name_len, host->port, "");
+    if (!store || store_session_get(store, key, key_len, now_wall_us, &record) != OUTCOME_OK)
+        return;
+    SSL_SESSION *session = session_from_record(&record, w->sessions->context, &name, now_wall_us);
+    if (!session)
+        return;
+    pool_keep_session(host, session);
+    host->session_is_shared = true;
+    host->session_tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
+    STATS_ADD(w->page, sessions_shared, 1);
+}
+
+SSL_SESSION *session_for(struct pool_host *host)
+{
+    struct worker *w = host->worker;
+
+    if (host->session && !is_usable(host->session, w->options.insecure, clock_wall_us()))
+        pool_keep_session(host, NULL);
+    if (!host->session && w->sessions && w->now_us >= host->session_ask_us)
+        ask_map(host);
+    return host->session;
+}
+
+static void tell(struct pool_host *host, const SSL_SESSION *session)
+{
+    struct worker *w = host->worker;
+    struct store_session record;
+    uint8_t bytes[STORE_SESSION_RECORD_MAX];
+    unsigned char *at = record.der;
+    uint64_t now_wall_us = clock_wall_us();
+    struct result_message m = {
+        .kind = RESULT_SESSION, .host = host->index, .host_generation = host->generation, .ip = IP_NONE};
+
+    record.expires_wall_us = session_expires_wall_us(session, w->options.insecure);
+    int len = i2d_SSL_SESSION(session, NULL);
+    if (!is_usable(session, w->options.insecure, now_wall_us) || len <= 0 || len > STORE_SESSION_DER_MAX) {
+        host->session_tell_us = w->now_us + TELL_INTERVAL_US;
+        return;
+    }
+    record.der_len = (uint32_t)i2d_SSL_SESSION(session, &at);
+    memcpy(record.context, w->sessions->context, sizeof record.context);
+    if (outbox_offer(w, &m, bytes, store_session_encode(&record, bytes)))
+        host->session_tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
+}
+
+void session_take(struct conn *conn, SSL_SESSION *session)
+{
+    struct pool_host *host = conn->host;
+
+    /* In TLS 1.2 the new one comes before the handshake is done. */
+    if (!SSL_session_reused(conn->ssl))
+        session_refused(conn);
+    pool_keep_session(host, session);
+    if (host->worker->sessions && host->worker->now_us >= host->session_tell_us)
+        tell(host, session);
+}
+
+void session_refused(struct conn *conn)
+{
+    struct pool_host *host = conn->host;
+    uint32_t number = conn->session_number;
+
+    conn->session_number = 0;
+    if (number == 0 || number != host->session_number)
+        return;
+    if (host->session_is_shared)
+        host->session_tell_us = 0;
+    host->session_ask_us = host->worker->now_us + REFUSED_ASK_US;
+    pool_keep_session(host, NULL);
+}
