@@ -153,7 +153,8 @@ static void ask_map(struct pool_host *host)
     STATS_ADD(w->page, sessions_shared, 1);
 }
 
-SSL_SESSION *session_for(struct pool_host *host)
+/* The host's own session, else one out of the map; NULL: none. */
+static SSL_SESSION *session_for(struct pool_host *host)
 {
     struct worker *w = host->worker;
 
@@ -186,14 +187,36 @@ static void tell(struct pool_host *host, const SSL_SESSION *session)
         host->session_tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
 }
 
-void session_take(struct conn *conn, SSL_SESSION *session)
+/* libssl declares the session of a connection that ends without close_notify unusable, as SSL 3 wanted; since TLS 1.1
+ * it is as good as before (RFC 4346 7.2.1). So connections have copies. */
+static void keep_copy(struct pool_host *host, const SSL_SESSION *session)
+{
+    SSL_SESSION *copy = SSL_SESSION_dup(session);
+
+    if (copy)
+        pool_keep_session(host, copy);
+}
+
+bool session_offer(struct conn *conn)
+{
+    SSL_SESSION *session = session_for(conn->host);
+    SSL_SESSION *copy = session ? SSL_SESSION_dup(session) : NULL;
+    bool offered = copy && SSL_set_session(conn->ssl, copy) == 1;
+
+    SSL_SESSION_free(copy);
+    if (offered)
+        conn->session_number = conn->host->session_number;
+    return offered;
+}
+
+void session_take(struct conn *conn, const SSL_SESSION *session)
 {
     struct pool_host *host = conn->host;
 
     /* In TLS 1.2 the new one comes before the handshake is done. */
     if (!SSL_session_reused(conn->ssl))
         session_refused(conn);
-    pool_keep_session(host, session);
+    keep_copy(host, session);
     if (host->worker->sessions && host->worker->now_us >= host->session_tell_us)
         tell(host, session);
 }
@@ -210,4 +233,11 @@ void session_refused(struct conn *conn)
         host->session_tell_us = 0;
     host->session_ask_us = host->worker->now_us + REFUSED_ASK_US;
     pool_keep_session(host, NULL);
+}
+
+void session_spoiled(struct conn *conn)
+{
+    conn->session_number = 0;
+    pool_keep_session(conn->host, NULL);
+    conn->host->session_ask_us = conn->worker->now_us + REFUSED_ASK_US;
 }

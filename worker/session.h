@@ -21,12 +21,15 @@ struct session_map *session_map_new(const struct options *options, const char *d
 /* NULL is fine. */
 void session_map_free(struct session_map *map);
 
-/* The session that a new connection to `host` is to offer: its own, else one out of the map; NULL: none. The host's. */
-SSL_SESSION *session_for(struct pool_host *host);
-/* The peer gave a session, which is taken over: kept, and told of when the map may not have one as good. */
-void session_take(struct conn *conn, SSL_SESSION *session);
+/* Has the connection's handshake, about to begin, offer the session of its host, or one out of the map; false: there is
+ * none. */
+bool session_offer(struct conn *conn);
+/* The peer gave a session: a copy is kept, and told of when the map may not have one as good. */
+void session_take(struct conn *conn, const SSL_SESSION *session);
 /* What the connection offered was not resumed: it is not offered again. */
 void session_refused(struct conn *conn);
+/* TLS on the connection broke: its host's session is not to be relied on (RFC 5246 7.2.2). */
+void session_spoiled(struct conn *conn);
 
 /* Digest of all that decides who is trusted: -k, the trust store's content, the library. Certificate directories count
  * by name and time of change, not by their files' content. */

@@ -71,7 +71,7 @@ static BIO_METHOD *bio_method(void)
 static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     session_take(SSL_get_ex_data(ssl, conn_index), session);
-    return 1;
+    return 0;
 }
 
 static int keylog_fd = -1;
@@ -150,13 +150,8 @@ static bool is_trusted(const struct conn *conn)
 
 static void offer_session(struct conn *conn)
 {
-    SSL_SESSION *session = session_for(conn->host);
-
-    if (!session || SSL_set_session(conn->ssl, session) != 1)
-        return;
-    conn->session_number = conn->host->session_number;
-    /* The result of the session's own verification is the connection's now. */
-    if (!is_trusted(conn)) {
+    /* The result of the session's own verification is the connection's once it is offered. */
+    if (session_offer(conn) && !is_trusted(conn)) {
         SSL_set_session(conn->ssl, NULL);
         session_refused(conn);
     }
@@ -273,6 +268,7 @@ enum outcome tls_read(struct conn *conn, char *out, size_t size, size_t *len_out
         ERR_clear_error();
         return OUTCOME_CONNECTION_BROKEN;
     }
+    session_spoiled(conn);
     describe_failure(conn);
     return OUTCOME_TLS_ERROR;
 }

@@ -302,6 +302,25 @@ static void refused_session_is_forgotten(void **state)
     }
 }
 
+static void end_without_close_notify_costs_no_session(void **state)
+{
+    place = *state;
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        start("a.test", NULL);
+        origin_limit_tls(o, version);
+        for (uint64_t i = 0; i < 4; i++) {
+            fixture_get(&x, host, 1);
+            fixture_until(&x, told_records() == i + 1);
+            fixture_turns(&x, 3);
+            peer_cut(origin_last(o));
+            fixture_until(&x, fixture_gauge(&x, conns_idle) == 0);
+            fixture_turns(&x, 2);
+            assert_resumed(last_told(RESULT_RECORD)->text, i > 0);
+        }
+        finish();
+    }
+}
+
 static void context_tells_trust_stores_apart(void **state)
 {
     uint8_t contexts[5][STORE_SESSION_CONTEXT_BYTES];
@@ -348,6 +367,7 @@ int main(void)
         CASE(insecure_worker_shares_among_its_like),
         CASE(garbage_is_no_session),
         CASE(refused_session_is_forgotten),
+        CASE(end_without_close_notify_costs_no_session),
         CASE(context_tells_trust_stores_apart),
     };
 
