@@ -274,7 +274,9 @@ static void on_request(struct evhttp_request *request, void *arg)
 
 /* --- connections --- */
 
-/* evhttp takes its callbacks away when it is done with a connection; until then the descriptor is open. */
+/* evhttp takes its callbacks away when it is done with a connection. The descriptor is open until forget(), which takes
+ * its events out of the loop first: closed before, its number would be another socket's, and the loop would take that
+ * one for watched already. */
 static bool is_alive(const struct admin_conn *conn)
 {
     bufferevent_event_cb on_event = NULL;
@@ -355,7 +357,7 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
     struct admin *a = arg;
     struct admin_conn *conn = take_place(a);
 
-    conn->bev = bufferevent_socket_new(base, -1, 0);
+    conn->bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     if (!conn->bev)
         return NULL;
     bufferevent_incref(conn->bev);

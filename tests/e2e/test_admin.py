@@ -138,6 +138,19 @@ def test_health_by_every_way(hotfleet, origin, state):
     check_complete(running.finish(), 20)
 
 
+def test_a_question_leaves_the_next_socket_its_events(hotfleet, origin, name_server, state):
+    """The name server's socket gets the number that the asker's connection had."""
+    server = name_server({"a.test": {"A": ["127.0.0.1"]}})
+    running = hotfleet.start("-w", "1", "--state", state, "--resolvers", server.resolver)
+    assert wait_until(lambda: os.path.exists(os.path.join(state, "admin.sock")))
+    for n in range(4):
+        assert ask(state, "/ready")[0] in (200, 503)
+        running.feed(origin.url("/ok", host=f"{'a.' * n}a.test"))
+        running.wait_for_records(n + 1)
+    check_complete(running.finish(), 4)
+    assert len(server.queries("a.test")) <= 2
+
+
 def test_failures_make_it_unhealthy(hotfleet, origin, state):
     running = hotfleet.start("-w", "1", "--state", state, "--min-success-percent", "60")
     running.feed(*["nonsense"] * 5, *[origin.url("/ok")] * 5)
