@@ -12,20 +12,33 @@
 #define ROW_RANGE(low, high)          .min = (low), .max = (high)
 #define ROW_LIMITS_BOOL(min, max)     ROW_RANGE(min, max)
 #define ROW_LIMITS_INT(min, max)      ROW_RANGE(min, max)
+#define ROW_LIMITS_COUNT(min, max)    ROW_RANGE(min, max)
 #define ROW_LIMITS_DURATION(min, max) ROW_RANGE(min, max)
 #define ROW_LIMITS_SIZE(min, max)     ROW_RANGE(min, max)
 #define ROW_LIMITS_STRING(min, max)   ROW_RANGE(min, max)
 #define ROW_LIMITS_LIST(min, max)     ROW_RANGE(min, max)
 #define ROW_LIMITS_CHOICE(min, max)   .choices = (max)
 
-#define OPTION(id, kind, table, value, min, max, flags, text) \
-    {.name = #id,                                             \
-     .type = OPTION_##kind,                                   \
-     .category = #table,                                      \
-     .fallback = (value),                                     \
-     ROW_LIMITS_##kind(min, max),                             \
-     .flag = (flags),                                         \
-     .help = (text),                                          \
+#define ROW_AUTO_BOOL(id)
+#define ROW_AUTO_INT(id)
+#define ROW_AUTO_COUNT(id) .auto_offset = offsetof(struct options, id##_auto),
+#define ROW_AUTO_DURATION(id)
+#define ROW_AUTO_SIZE(id)
+#define ROW_AUTO_STRING(id)
+#define ROW_AUTO_LIST(id)
+#define ROW_AUTO_CHOICE(id)
+#define ROW_LIVE  true
+#define ROW_START false
+
+#define OPTION(id, kind, table, value, min, max, flags, change, text) \
+    {.name = #id,                                                     \
+     .type = OPTION_##kind,                                           \
+     .category = #table,                                              \
+     .fallback = (value),                                             \
+     ROW_LIMITS_##kind(min, max),                                     \
+     .flag = (flags),                                                 \
+     .live = ROW_##change,                                            \
+     ROW_AUTO_##kind(id).help = (text),                               \
      .offset = offsetof(struct options, id)},
 const struct option_row option_rows[] = {
 #include "common/options.def"
@@ -225,17 +238,21 @@ static bool value_refuse(const struct option_row *row, const char *value, const 
 static bool number_store(struct options *o, const struct option_row *row, const char *value,
                          struct options_error *error_out)
 {
+    bool is_auto = row->type == OPTION_COUNT && strcmp(value, "auto") == 0;
+    bool is_whole = row->type == OPTION_INT || row->type == OPTION_COUNT;
     int64_t number = 0;
 
-    if (row->type == OPTION_INT && !int_parse(value, &number))
+    if (is_whole && !is_auto && !int_parse(value, &number))
         return value_refuse(row, value, "is no whole number; give one in", error_out);
     if (row->type == OPTION_DURATION && !duration_parse(value, &number))
         return value_refuse(row, value, "is no time; give seconds or a unit (30, 1.5s, 250ms, 2m, 1h) in", error_out);
     if (row->type == OPTION_SIZE && !size_parse(value, &number))
         return value_refuse(row, value, "is no size; give bytes or a unit (4096, 64K, 10M, 1G) in", error_out);
-    if (number < row->min || number > row->max)
+    if (!is_auto && (number < row->min || number > row->max))
         return value_refuse(row, value, "is out of range", error_out);
-    if (row->type == OPTION_INT)
+    if (row->type == OPTION_COUNT)
+        *(bool *)((char *)o + row->auto_offset) = is_auto;
+    if (is_whole)
         *(int64_t *)option_field(o, row) = number;
     else
         *(uint64_t *)option_field(o, row) = (uint64_t)number;
@@ -303,6 +320,7 @@ static bool value_store(struct options *o, const struct option_row *row, const c
         return bool_parse(value, option_field(o, row)) ||
                value_refuse(row, value, "is neither true nor false", error_out);
     case OPTION_INT:
+    case OPTION_COUNT:
     case OPTION_DURATION:
     case OPTION_SIZE:
         return number_store(o, row, value, error_out);

@@ -11,7 +11,9 @@ static const char notes[] =
 static const char layers_note[] =
     "The same options stand in TOML files, a heading above being the table and the key NAME with '_' for '-', and in "
     "variables, HOTFLEET_TABLE_NAME in upper case, where newlines separate the items of a LIST. What comes later wins: "
-    "/etc/hotfleet/config.toml, $XDG_CONFIG_HOME/hotfleet/config.toml, ./config.toml, --config FILE, variables, flags.";
+    "/etc/hotfleet/config.toml, $XDG_CONFIG_HOME/hotfleet/config.toml, ./config.toml, --config FILE, variables, flags. "
+    "A "
+    "preset stands under all of them, wherever it is named.";
 
 /* Columns that UTF-8 text takes on a terminal, near enough. */
 static size_t text_columns(const char *text, size_t len)
@@ -87,8 +89,8 @@ static void flags_print(const struct option_row *row, struct buffer *out)
 static const char *argument_name(const struct option_row *row)
 {
     static const char *const names[] = {
-        [OPTION_BOOL] = "",        [OPTION_INT] = " N",     [OPTION_DURATION] = " TIME", [OPTION_SIZE] = " SIZE",
-        [OPTION_STRING] = " TEXT", [OPTION_LIST] = " ITEM", [OPTION_CHOICE] = " ",
+        [OPTION_BOOL] = "",      [OPTION_INT] = " N",       [OPTION_COUNT] = " N|auto", [OPTION_DURATION] = " TIME",
+        [OPTION_SIZE] = " SIZE", [OPTION_STRING] = " TEXT", [OPTION_LIST] = " ITEM",    [OPTION_CHOICE] = " ",
     };
     return names[row->type];
 }
@@ -176,6 +178,19 @@ static void markdown_print_row(const struct option_row *row, struct buffer *out)
     buffer_fini(&range);
 }
 
+static void markdown_print_live(struct buffer *out)
+{
+    const char *between = "\nThese may change while the fleet runs, by `hotfleet ctl set` or `reload`: ";
+
+    for (size_t i = 0; i < option_rows_count; i++) {
+        if (!option_rows[i].live)
+            continue;
+        buffer_printf(out, "%s`%s`", between, option_rows[i].name);
+        between = ", ";
+    }
+    buffer_append_str(out, ".\n");
+}
+
 void options_print_markdown(struct buffer *out)
 {
     for (size_t i = 0; i < option_rows_count; i++) {
@@ -191,6 +206,7 @@ void options_print_markdown(struct buffer *out)
         buffer_append_char(out, '\n');
     }
     buffer_printf(out, "%s\n\n%s\n", notes, layers_note);
+    markdown_print_live(out);
     for (size_t i = 0; i < option_aliases_count; i++)
         buffer_printf(out, "%s`%s` is another name of the variable for `%s`.\n", i ? "" : "\n",
                       option_aliases[i].variable, option_aliases[i].name);

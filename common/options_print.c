@@ -58,6 +58,12 @@ void options_format(const struct options *o, const struct option_row *row, struc
     case OPTION_INT:
         buffer_printf(out, "%lld", (long long)*(const int64_t *)value);
         break;
+    case OPTION_COUNT:
+        if (option_is_auto(o, row))
+            buffer_append_str(out, "auto");
+        else
+            buffer_printf(out, "%lld", (long long)*(const int64_t *)value);
+        break;
     case OPTION_DURATION:
         duration_print(*(const uint64_t *)value, out);
         break;
@@ -96,6 +102,8 @@ void option_print_range(const struct option_row *row, struct buffer *out)
     limit_print(row, row->min, out);
     buffer_append_str(out, "..");
     limit_print(row, row->max, out);
+    if (row->type == OPTION_COUNT)
+        buffer_append_str(out, " or auto");
     if (row->type == OPTION_STRING || row->type == OPTION_LIST)
         buffer_append_str(out, " bytes");
 }
@@ -148,7 +156,7 @@ static bool toml_print_value(const struct options *o, const struct option_row *r
         return toml_print_list(option_value(o, row), out);
     options_format(o, row, &text);
     buffer_append_char(&text, '\0');
-    if (row->type == OPTION_BOOL || row->type == OPTION_INT)
+    if (row->type == OPTION_BOOL || row->type == OPTION_INT || (row->type == OPTION_COUNT && !option_is_auto(o, row)))
         buffer_append_str(out, text.data);
     else
         exact = toml_print_string(text.data, out);
@@ -160,8 +168,12 @@ static void toml_print_row(const struct options *o, const struct option_row *row
 {
     buffer_printf(out, "%s = ", row->name);
     bool exact = toml_print_value(o, row, out);
-    if (origins || !exact)
+    bool sized = option_is_auto(o, row) && o->auto_bound;
+    if (origins || !exact || sized)
         buffer_append_str(out, "  #");
+    if (sized)
+        buffer_printf(out, " %lld here, bound by %s%s", (long long)*(const int64_t *)option_value(o, row),
+                      o->auto_bound, origins ? ";" : "");
     if (origins)
         buffer_append_str(out, " from ");
     for (const char *p = origins ? o->origins[option_index(row)] : ""; *p;) {
@@ -173,6 +185,11 @@ static void toml_print_row(const struct options *o, const struct option_row *row
         p += n ? n : 1;
     }
     buffer_append_str(out, exact ? "\n" : " (not UTF-8: TOML cannot hold it, U+FFFD stands for the bytes)\n");
+}
+
+void options_print_row(const struct options *o, const struct option_row *row, struct buffer *out)
+{
+    toml_print_row(o, row, false, out);
 }
 
 void options_print_toml(const struct options *o, bool origins, struct buffer *out)
@@ -195,7 +212,11 @@ void options_serialize(const struct options *o, struct buffer *out)
 
     for (size_t i = 0; i < option_rows_count; i++) {
         buffer_clear(&text);
-        options_format(o, &option_rows[i], &text);
+        /* What was found to be enough here is what all go by. */
+        if (option_rows[i].type == OPTION_COUNT)
+            buffer_printf(&text, "%lld", (long long)*(const int64_t *)option_value(o, &option_rows[i]));
+        else
+            options_format(o, &option_rows[i], &text);
         buffer_printf(out, "%s=", option_rows[i].name);
         for (size_t j = 0; j < text.len; j++) {
             if (text.data[j] == '\n' || text.data[j] == '\\')

@@ -84,6 +84,7 @@ static void unknown_key(const char *table, const char *key, struct options_error
 static const char *const wanted_names[] = {
     [OPTION_BOOL] = "true or false",
     [OPTION_INT] = "an integer",
+    [OPTION_COUNT] = "an integer or \"auto\"",
     [OPTION_DURATION] = "seconds as a number, or a string such as \"30s\" or \"250ms\"",
     [OPTION_SIZE] = "bytes as an integer, or a string such as \"64K\" or \"10M\"",
     [OPTION_STRING] = "a string in quotes",
@@ -109,10 +110,12 @@ static bool scalar_text(const struct option_row *row, const struct toml_value *v
     switch (value->type) {
     case TOML_STRING:
         buffer_append(out, value->string, value->string_len);
-        return to == OPTION_DURATION || to == OPTION_SIZE || to == OPTION_STRING || to == OPTION_CHOICE;
+        return to == OPTION_DURATION || to == OPTION_SIZE || to == OPTION_STRING || to == OPTION_CHOICE ||
+               (to == OPTION_COUNT && value->string_len == 4 && memcmp(value->string, "auto", 4) == 0);
     case TOML_INT:
         buffer_printf(out, "%lld", (long long)value->integer);
-        return to == OPTION_INT || to == OPTION_DURATION || to == OPTION_SIZE || to == OPTION_CHOICE;
+        return to == OPTION_INT || to == OPTION_COUNT || to == OPTION_DURATION || to == OPTION_SIZE ||
+               to == OPTION_CHOICE;
     case TOML_FLOAT:
         buffer_printf(out, to == OPTION_CHOICE ? "%g" : "%.9f", value->real);
         return to == OPTION_DURATION || to == OPTION_CHOICE;
@@ -356,7 +359,7 @@ bool options_load(struct options *o, int argc, char **argv, char ***rest_out, si
                 options_read_file(o, "config.toml", false, error_out) &&
                 (!config || options_read_file(o, config, true, error_out)) &&
                 options_read_environment(o, environ, error_out) &&
-                options_read_flags(o, argc, argv, rest_out, rest_count_out, error_out) && options_check(o, error_out);
+                options_read_flags(o, argc, argv, rest_out, rest_count_out, error_out) && options_finish(o, error_out);
     if (!good) {
         free(*rest_out);
         *rest_out = NULL;

@@ -33,6 +33,12 @@ static inline const void *option_value(const struct options *o, const struct opt
     return (const char *)o + row->offset;
 }
 
+/* The word auto stands for the number. */
+static inline bool option_is_auto(const struct options *o, const struct option_row *row)
+{
+    return row->type == OPTION_COUNT && *(const bool *)((const char *)o + row->auto_offset);
+}
+
 /* Steps through the words of row->flag: true while there is one. *cursor starts as row->flag. */
 bool option_flag_next(const char **cursor, const char **flag_out, size_t *len_out);
 /* Writes "--id-with-dashes" or "HOTFLEET_CATEGORY_ID". */
@@ -49,6 +55,13 @@ bool option_store(struct options *o, const struct option_row *row, const char *v
  * --config, borrowed from argv, NULL if not given. */
 bool options_scan_flags(struct options *o, int argc, char **argv, const char **config_out, char ***rest_out,
                         size_t *rest_count_out, struct options_error *error_out);
+/* What follows when all layers are read: the preset's values for what no layer names, the automatic sizes, the checks.
+ */
+bool options_finish(struct options *o, struct options_error *error_out);
+/* The values of o->preset for all keys that still have their default. */
+void options_apply_preset(struct options *o);
+/* Finds the number for an automatic max_connections that has none yet. */
+void options_settle(struct options *o);
 /* The checks across options; the origins in `o` say where. */
 bool options_check(const struct options *o, struct options_error *error_out);
 

@@ -95,7 +95,7 @@ static bool file_check(const char *path, int argc, char **argv, struct options_e
 
     bool good = options_read_file(&o, path, true, error_out);
     if (good) {
-        good = options_read_flags(&o, argc, argv, &rest, &rest_count, error_out) && options_check(&o, error_out);
+        good = options_read_flags(&o, argc, argv, &rest, &rest_count, error_out) && options_finish(&o, error_out);
         if (!good)
             options_fail_at(error_out, "%s", path);
     }

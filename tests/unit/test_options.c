@@ -110,13 +110,13 @@ static void integers_stay_in_their_range(void **state)
     assert_true(options_set(&o, "max_connections", "1000000", "test", &error));
     assert_int_equal(o.max_connections, 1000000);
     assert_false(options_set(&o, "max_connections", "0", "test", &error));
-    assert_error("value \"0\" of max_connections is out of range 1..1000000");
+    assert_error("value \"0\" of max_connections is out of range 1..1000000 or auto");
     assert_false(options_set(&o, "max_connections", "1000001", "test", &error));
     assert_false(options_set(&o, "max_connections", "99999999999999999999", "test", &error));
     assert_false(options_set(&o, "max_connections", "-5", "test", &error));
     assert_error_has("out of range");
     assert_false(options_set(&o, "max_connections", "ten", "test", &error));
-    assert_error("value \"ten\" of max_connections is no whole number; give one in 1..1000000");
+    assert_error("value \"ten\" of max_connections is no whole number; give one in 1..1000000 or auto");
     assert_false(options_set(&o, "max_connections", "", "test", &error));
     assert_false(options_set(&o, "max_connections", "10 ", "test", &error));
     assert_int_equal(o.max_connections, 1000000);
@@ -219,11 +219,11 @@ static void wrong_types_and_ranges_say_where(void **state)
 {
     (void)state;
     assert_false(read_toml("[pool]\nmax_connections = '5'"));
-    assert_error("config.toml:2:19: max_connections is a string; it must be an integer");
+    assert_error("config.toml:2:19: max_connections is a string; it must be an integer or \"auto\"");
     assert_false(read_toml("[pool]\nmax_connections = 5.0"));
     assert_error_has("config.toml:2:19: max_connections is a float");
     assert_false(read_toml("[pool]\n max_connections = 0"));
-    assert_error("config.toml:2:20: value \"0\" of max_connections is out of range 1..1000000");
+    assert_error("config.toml:2:20: value \"0\" of max_connections is out of range 1..1000000 or auto");
     assert_false(read_toml("[pool]\nconn_timeout = true"));
     assert_error_has("config.toml:2:16: conn_timeout is a boolean; it must be seconds as a number, or a string");
     assert_false(read_toml("[pool]\nconn_timeout = -1"));
