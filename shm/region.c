@@ -23,7 +23,8 @@
 
 _Static_assert(_Alignof(struct region_header) <= LINE_BYTES, "the region is laid out by cache lines");
 _Static_assert(sizeof(struct region_worker) == 64, "struct region_worker is part of the shared layout");
-_Static_assert(sizeof(struct region_header) == 192 + 64 * REGION_WORKERS_MAX + 2 * REGION_PATH_MAX,
+_Static_assert(sizeof(struct region_header) ==
+                   192 + 64 * REGION_WORKERS_MAX + 2 * REGION_PATH_MAX + sizeof(struct region_live),
                "struct region_header has grown a hole");
 
 static bool capacity_is_valid(uint32_t capacity)

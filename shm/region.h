@@ -11,11 +11,12 @@
 #include "common/buffer.h"
 #include "common/outcome.h"
 #include "shm/iptable.h"
+#include "shm/live.h"
 #include "shm/ring.h"
 #include "shm/stats.h"
 
 #define REGION_MAGIC       0x31746565666c7468ull
-#define REGION_VERSION     3u
+#define REGION_VERSION     4u
 #define REGION_WORKERS_MAX 64u
 #define REGION_PATH_MAX    4096u /* bytes of a path, with its NUL */
 
@@ -65,6 +66,7 @@ struct region_header {
                                          region_admin_path() */
     char state_dir[REGION_PATH_MAX];  /* coordinator, before workers run: the map's directory, absolute; empty: none is
                                          to be read. Use region_state_dir() */
+    struct region_live live;          /* what may change of the options text, as it is now */
 };
 
 /* Where things are: what the header says, as it was checked. Processes go by this copy, which no broken worker can

@@ -10,6 +10,12 @@
 
 #define SUCCESS_RATE_FAIR 0.8 /* below: UNHEALTHY */
 
+static void limits_of(const struct options *o, struct stats_limits *limits_out)
+{
+    limits_out->max_connections = (uint64_t)o->max_connections;
+    limits_out->success_rate_min = (double)o->min_success_percent / 100;
+}
+
 void stats_limits_read(const struct region *r, struct stats_limits *limits_out)
 {
     struct options options;
@@ -19,11 +25,19 @@ void stats_limits_read(const struct region *r, struct stats_limits *limits_out)
 
     *limits_out = (struct stats_limits){0};
     options_init(&options);
-    if (options_deserialize(&options, text, len, &error)) {
-        limits_out->max_connections = (uint64_t)options.max_connections;
-        limits_out->success_rate_min = (double)options.min_success_percent / 100;
-    }
+    if (options_deserialize(&options, text, len, &error))
+        limits_of(&options, limits_out);
     options_fini(&options);
+}
+
+/* Limits are LIVE: those that were read once may have changed since. */
+static void limits_refresh(const struct region *r, struct stats_limits *limits_io)
+{
+    struct options options = {0}; /* numbers alone are put there */
+    uint64_t seen = 0;
+
+    if (live_read(&r->header->live, &seen, &options))
+        limits_of(&options, limits_io);
 }
 
 static void add_process(struct stats_report *report, uint32_t pid, uint32_t parent, bool with_dead)
@@ -48,6 +62,7 @@ void stats_report_read(const struct region *r, const struct stats_limits *limits
         .started_us = h->started_us,
         .read_us = clock_wall_us(),
     };
+    limits_refresh(r, &report_out->limits);
     for (uint32_t w = 0; w <= r->layout.workers; w++)
         stats_sum_add(&report_out->sum, region_page(r, w));
     /* The coordinator counts what is given out, workers what is on connections: the latter is meant here. */

@@ -155,7 +155,8 @@ static bool take_body(void *user, const char *data, size_t len)
 {
     struct fetch *f = user;
     struct worker *w = f->worker;
-    uint64_t room = w->options.max_body - f->body_bytes;
+    /* The limit may have been lowered since the body began. */
+    uint64_t room = w->options.max_body > f->body_bytes ? w->options.max_body - f->body_bytes : 0;
 
     if (len > room) {
         len = (size_t)room;

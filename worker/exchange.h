@@ -29,6 +29,8 @@ struct exchange {
     bool (*cancel)(struct conn *conn, struct fetch *f);
     /* The connection is dead: every fetch on it ends with `outcome`. */
     void (*cancel_all)(struct conn *conn, enum outcome outcome, const char *detail);
+    /* The options have changed: the connection's capacity follows. NULL: it has nothing to do with them. */
+    void (*follow_options)(struct conn *conn);
     /* Says good-bye if the protocol has a word for it. NULL: it has none. */
     void (*shutdown)(struct conn *conn);
 };

@@ -78,6 +78,11 @@ static void note_settings(struct h2 *h2)
     atomic_store_explicit(&w->region.table.hosts[conn->host->index].streams_max, theirs, memory_order_relaxed);
 }
 
+static void h2_follow_options(struct conn *conn)
+{
+    note_settings(conn->protocol.h2);
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2 *h2 = user;
@@ -394,5 +399,6 @@ const struct exchange exchange_h2 = {
     .flush = h2_flush,
     .cancel = h2_cancel,
     .cancel_all = h2_cancel_all,
+    .follow_options = h2_follow_options,
     .shutdown = h2_shutdown,
 };

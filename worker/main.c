@@ -58,6 +58,8 @@ static void attach(struct worker *w, const char *index_text)
     const char *text = region_options(&w->region, &len);
     if (!options_deserialize(&w->options, text, len, &error))
         die("internal: the options handed over can't be read: %s", error.message);
+    /* One that replaces another begins with what is in force by now. */
+    (void)!live_read(&w->region.header->live, &w->live_seen, &w->options);
     snprintf(name, sizeof name, "worker-%u", w->index);
     log_open(name, w->options.verbose ? LOG_INFO : LOG_WARN);
     w->shared = &w->region.header->worker[w->index];

@@ -54,8 +54,7 @@ static bool too_old(const struct conn *conn)
     return conn->worker->now_us - conn->opened_us > conn->worker->options.max_lifetime * 1000;
 }
 
-/* Files an open connection by the room that is left on it. */
-static void file(struct conn *conn)
+void pool_file(struct conn *conn)
 {
     struct pool_host *host = conn->host;
     struct conn_list *list = conn->state == CONN_OPEN && conn->active < conn->capacity ? &host->ready : &host->busy;
@@ -84,7 +83,7 @@ static void give(struct conn *conn, struct fetch *f)
 
     pool_forget(conn->host->pool, f);
     fetch_begin(f, conn, reused);
-    file(conn);
+    pool_file(conn);
     conn->exchange->start(conn, f);
 }
 
@@ -310,8 +309,7 @@ void pool_submit(struct pool *p, struct fetch *f)
     pump(f->host);
 }
 
-/* When the turn ends: within a callback of a protocol library nothing may be started. */
-static void look_at_later(struct pool_host *host)
+void pool_look_at(struct pool_host *host)
 {
     host->worker->slot_freed = true;
     if (host->to_look_at)
@@ -326,7 +324,7 @@ void pool_resubmit(struct pool *p, struct fetch *f)
     f->host->waiting++;
     p->waiting++;
     STATS_SET(p->worker->page, waiting, p->waiting);
-    look_at_later(f->host);
+    pool_look_at(f->host);
 }
 
 /* While another host has no connection at all, one that has had its share, or that nobody here needs now, is closed for
@@ -350,7 +348,7 @@ static void note_read(struct conn *conn)
 static void run_check(struct conn *conn, struct fetch *f)
 {
     fetch_begin(f, conn, false);
-    file(conn);
+    pool_file(conn);
     pool_retire(conn);
     conn->exchange->start(conn, f);
 }
@@ -387,7 +385,7 @@ void pool_on_open(struct conn *conn)
     note_read(conn);
     if (serve_intended(conn))
         return;
-    file(conn);
+    pool_file(conn);
     pump(host);
     settle(conn);
 }
@@ -402,7 +400,7 @@ void pool_on_release(struct conn *conn)
         conn_close(conn);
         return;
     }
-    file(conn);
+    pool_file(conn);
     note_read(conn);
     follow_list(host);
     settle(conn);
@@ -449,7 +447,7 @@ void pool_on_dead(struct conn *conn)
     }
     host->conns--;
     lease_return(w, host->index, conn->ip);
-    look_at_later(host);
+    pool_look_at(host);
 }
 
 void pool_tend(struct pool *p)

@@ -71,6 +71,9 @@ bool pool_has_idle(const struct pool *p);
 void pool_tend(struct pool *p);
 /* Keeps a session for the host in place of the one it has; takes it over. NULL: it has none any more. */
 void pool_keep_session(struct pool_host *host, SSL_SESSION *session);
+/* The options have changed while it runs: idle connections keep to the new idle_timeout, and whoever waits is looked at
+ * again when the turn ends. */
+void pool_follow_options(struct pool *p);
 /* Closes everything in order, and makes nothing new: the worker ends. */
 void pool_close_all(struct pool *p);
 /* Closes idle connections above max_idle_conns, fleet-wide, least recently used first; called about once a second. */

@@ -19,5 +19,9 @@ struct pool {
     unsigned waiting; /* fetches in all lines */
 };
 
+/* Files an open connection by the room that is left on it. */
+void pool_file(struct conn *conn);
+/* The host's line is looked at when the turn ends: within a callback of a protocol library nothing may be started. */
+void pool_look_at(struct pool_host *host);
 /* Counts the connection as idle, from now, or as in use. */
 void pool_set_idle(struct conn *conn, bool idle);

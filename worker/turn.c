@@ -3,6 +3,7 @@
 
 #include "worker/conn.h"
 #include "worker/inbox.h"
+#include "worker/live.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
 
@@ -21,6 +22,7 @@ static void settle(struct worker *w)
 
 uint64_t turn_run(struct worker *w)
 {
+    live_follow(w);
     timers_run(&w->timers, w->now_us, w);
     outbox_retry(w);
     inbox_drain(w);

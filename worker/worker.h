@@ -26,6 +26,7 @@ TAILQ_HEAD(fetch_list, fetch);
 struct worker {
     unsigned index;
     struct options options;
+    uint64_t live_seen; /* of the region's live values, the set that `options` has */
     struct region region;
     struct region_worker *shared;
     struct stats_page *page;
