@@ -23,6 +23,7 @@
 #include "coordinator/flush.h"
 #include "coordinator/frontier.h"
 #include "coordinator/intake.h"
+#include "coordinator/live.h"
 #include "coordinator/progress.h"
 #include "coordinator/records.h"
 #include "coordinator/resolver.h"
@@ -39,7 +40,9 @@
 #define CLOSING_GRACE_MS   3000
 
 struct coordinator {
-    const struct options *options;
+    struct options *options;
+    int argc; /* what they were loaded from */
+    char **argv;
     struct event_base *base;
     struct event *tick, *signals[5];
     struct region region;
@@ -55,6 +58,7 @@ struct coordinator {
     struct dispatch *dispatch;
     struct chores *chores;
     struct flush *flush;
+    struct live *live;
     struct records *records;
     struct results results;
     struct intake intake;
@@ -68,7 +72,7 @@ struct coordinator {
                         at */
     uint64_t blocked_at_us;
     int signal_number;
-    uint64_t drain_until_us, last_flush_us, last_store_us;
+    uint64_t drain_since_us, last_flush_us, last_store_us;
 };
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -113,18 +117,35 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         progress_print(c->progress);
         return;
     }
-    if (number == SIGHUP || number == SIGUSR2) {
-        log_event(LOG_WARN, "signal-without-effect", "signal=%d; this version has nothing to reload or rotate",
-                  (int)number);
+    if (number == SIGHUP) {
+        live_reload(c->live);
+        return;
+    }
+    if (number == SIGUSR2) {
+        log_event(LOG_WARN, "signal-without-effect", "signal=%d; this version has nothing to rotate", (int)number);
         return;
     }
     c->forced = c->draining;
     c->draining = true;
     c->signal_number = (int)number;
-    c->drain_until_us = clock_us() + c->options->drain_timeout * 1000;
+    c->drain_since_us = clock_us();
     atomic_store(&c->shared->draining, 1);
     log_event(LOG_INFO, c->forced ? "forced" : "draining", "signal=%d in_flight=%u", (int)number,
               dispatch_given(c->dispatch));
+}
+
+static uint64_t drain_until(const struct coordinator *c)
+{
+    return c->drain_since_us + c->options->drain_timeout * 1000;
+}
+
+/* Whoever waits for a slot gets a look: there may be more of them now. */
+static void on_change(void *user)
+{
+    struct coordinator *c = user;
+
+    c->slot_freed = true;
+    progress_follow_options(c->progress);
 }
 
 static bool wants_more(void *user)
@@ -264,6 +285,7 @@ static bool open_parts(struct coordinator *c)
     c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
     c->chores = chores_new(c->fleet, c->frontier);
     c->flush = flush_new(c->admin, c->chores, c->fleet);
+    c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
     return true;
 }
 
@@ -329,7 +351,7 @@ static bool finished(const struct coordinator *c)
     if (c->forced || c->output_gone || fleet_is_unfit(c->fleet))
         return true;
     if (c->draining)
-        return dispatch_given(c->dispatch) == 0 || clock_us() > c->drain_until_us;
+        return dispatch_given(c->dispatch) == 0 || clock_us() > drain_until(c);
     return feed_ended(c->feed) && task_count(c->results.tasks) == 0;
 }
 
@@ -405,7 +427,7 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
     uint64_t next = earlier(timers_next(&c->timers), start_workers(c, now));
 
     if (c->draining)
-        next = earlier(next, c->drain_until_us);
+        next = earlier(next, drain_until(c));
     if (frontier_has_blocked(c->frontier))
         next = earlier(next, c->blocked_at_us + BLOCKED_LOOK_US);
     if (records_due(c->records) || now - c->last_flush_us > FLUSH_AFTER_US)
@@ -482,6 +504,7 @@ static void close_parts(struct coordinator *c)
     dispatch_free(c->dispatch);
     chores_free(c->chores);
     flush_free(c->flush);
+    live_close(c->live);
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);
@@ -527,13 +550,23 @@ static void raise_descriptor_limit(void)
     }
 }
 
-int coordinator_run(const struct options *options)
+static void tell_pool_size(const struct options *o)
+{
+    if (o->auto_bound)
+        log_event(LOG_INFO, "pool-size", "max_connections=%lld bound_by=\"%s\"", (long long)o->max_connections,
+                  o->auto_bound);
+}
+
+int coordinator_run(struct options *options, int argc, char **argv)
 {
     struct coordinator *c = calloc(1, sizeof *c);
 
     if (!c || !(c->base = make_base()) || !(c->tick = evtimer_new(c->base, on_tick, NULL)))
         die("out of memory: no room for the coordinator");
     c->options = options;
+    c->argc = argc;
+    c->argv = argv;
+    tell_pool_size(options);
     raise_descriptor_limit();
     if (!open_parts(c)) {
         fleet_close(c->fleet, 0);

@@ -5,5 +5,6 @@
 #include "common/options.h"
 
 /* Runs a fleet to its end and returns the process's exit code (RECORD: 0, 1, 2, 3, 8, 75, 130, 143). `options` is
- * borrowed. Messages go to stderr. */
-int coordinator_run(const struct options *options);
+ * borrowed, and changed when somebody asks for it; argc and argv are what it was loaded from, to load it again.
+ * Messages go to stderr. */
+int coordinator_run(struct options *options, int argc, char **argv);

@@ -103,6 +103,14 @@ static void fail_host(struct frontier *f, struct host *host, enum outcome outcom
     fail_pending(f, host);
 }
 
+/* No moment is later than the next update. */
+static uint64_t until_update(const struct frontier *f, uint64_t wall_us)
+{
+    uint64_t update_us = clock_wall_us() + f->options->dns_update_interval * 1000;
+
+    return wall_us < update_us ? wall_us : update_us;
+}
+
 /* Copies those addresses that bind_ip has a source for; returns their number. */
 static uint32_t pick_reachable(const struct frontier *f, const struct address *list, uint32_t count,
                                struct address *reachable_out)
@@ -133,7 +141,7 @@ static void use_addresses(struct frontier *f, struct host *host, const struct ad
         if (!host->run.count) {
             fail_host(f, host, OUTCOME_RESOURCE_EXHAUSTED, NULL, clock_wall_us() + NO_ROOM_AGAIN_US);
         } else {
-            host->expires_wall_us = clock_wall_us() + NO_ROOM_AGAIN_US;
+            host->expires_wall_us = until_update(f, clock_wall_us() + NO_ROOM_AGAIN_US);
             host->state = HOST_USABLE;
             frontier_consider(f, host);
         }
@@ -157,7 +165,7 @@ static void on_answer(void *user, const struct resolver_answer *answer)
         use_addresses(f, host, answer->addresses, answer->count, answer->expires_wall_us);
     } else if (had_addresses && answer->outcome != OUTCOME_DNS_NXDOMAIN) {
         /* Servers that do not answer take no addresses away (RFC 8767); the next look is after the failure's TTL. */
-        host->expires_wall_us = answer->expires_wall_us;
+        host->expires_wall_us = until_update(f, answer->expires_wall_us);
     } else {
         fail_host(f, host, answer->outcome, NULL, answer->expires_wall_us);
     }
@@ -211,12 +219,24 @@ static bool know_addresses(struct frontier *f, struct host *host)
     return true;
 }
 
+/* What the host has is still good. An answer with more time left than any is given by now was made before the option
+ * dns_update_interval changed. */
+static bool is_current(const struct frontier *f, const struct host *host)
+{
+    uint64_t now = clock_wall_us();
+
+    if (host->expires_wall_us <= now)
+        return false;
+    return host->state == HOST_FAILED || host->expires_wall_us == UINT64_MAX ||
+           host->expires_wall_us - now <= f->options->dns_update_interval * 1000;
+}
+
 /* Sees to it that the host has, or gets, addresses that are not out of date. */
 static void prepare(struct frontier *f, struct host *host)
 {
     if (host->state == HOST_RESOLVING)
         return;
-    if (host->state != HOST_NEW && host->expires_wall_us > clock_wall_us()) {
+    if (host->state != HOST_NEW && is_current(f, host)) {
         if (host->state == HOST_FAILED)
             fail_pending(f, host);
         return;

@@ -13,12 +13,13 @@
 #define TERMINAL_INTERVAL_US 250000
 
 struct progress {
+    const struct options *options;
     const struct region *region;
     progress_look look;
     void *user;
     struct event *tick;
     bool silent, terminal, drawn;
-    uint64_t started_us, last_us, last_done;
+    uint64_t started_us, last_us, last_done, interval_us;
     double rate; /* records a second, smoothed */
 };
 
@@ -82,6 +83,20 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     progress_print(arg);
 }
 
+static uint64_t interval_wanted(const struct progress *p)
+{
+    return p->terminal ? TERMINAL_INTERVAL_US : p->options->stats_interval * 1000;
+}
+
+static void set_interval(struct progress *p)
+{
+    uint64_t us = p->interval_us = interval_wanted(p);
+    struct timeval tv = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+
+    if (event_add(p->tick, &tv))
+        die("out of memory: no room for the progress timer");
+}
+
 struct progress *progress_open(struct event_base *base, const struct region *region, const struct options *options,
                                progress_look look, void *user)
 {
@@ -90,6 +105,7 @@ struct progress *progress_open(struct event_base *base, const struct region *reg
 
     if (!p)
         die("out of memory: no room for the progress line");
+    p->options = options;
     p->region = region;
     p->look = look;
     p->user = user;
@@ -98,12 +114,17 @@ struct progress *progress_open(struct event_base *base, const struct region *reg
     p->started_us = p->last_us = clock_us();
     if (p->silent)
         return p;
-    uint64_t interval = p->terminal ? TERMINAL_INTERVAL_US : options->stats_interval * 1000;
-    struct timeval tv = {.tv_sec = (time_t)(interval / 1000000), .tv_usec = (suseconds_t)(interval % 1000000)};
     p->tick = event_new(base, -1, EV_PERSIST, on_tick, p);
-    if (!p->tick || event_add(p->tick, &tv))
+    if (!p->tick)
         die("out of memory: no room for the progress timer");
+    set_interval(p);
     return p;
+}
+
+void progress_follow_options(struct progress *p)
+{
+    if (p->tick && p->interval_us != interval_wanted(p))
+        set_interval(p);
 }
 
 static double cpu_seconds(int who)

@@ -22,6 +22,8 @@ typedef void (*progress_look)(void *user, struct progress_view *view_out);
 /* Shows nothing when options->silent. Everything is borrowed. */
 struct progress *progress_open(struct event_base *base, const struct region *region, const struct options *options,
                                progress_look look, void *user);
+/* The options have changed: the next line comes after the interval as it is now. */
+void progress_follow_options(struct progress *p);
 /* Prints the summary; `left`: input lines that were read and have no record. */
 void progress_close(struct progress *p, uint64_t left);
 /* One line with the state of now (SIGUSR1). */

@@ -232,8 +232,14 @@ static bool answer_from_store(struct resolver *r, struct job *job)
     char key[RESOLVER_KEY_MAX];
     struct store_dns *dns = NULL;
 
-    if (store_dns_get(r->store, key, resolver_store_key(r, job, key), clock_wall_us(), &dns) != OUTCOME_OK)
+    uint64_t now = clock_wall_us();
+    if (store_dns_get(r->store, key, resolver_store_key(r, job, key), now, &dns) != OUTCOME_OK)
         return false;
+    /* It was kept while dns_update_interval was longer. */
+    if (dns->outcome == OUTCOME_OK && dns->expires_wall_us - now > r->options->dns_update_interval * 1000) {
+        free(dns);
+        return false;
+    }
     job->addresses = resolver_must_have(calloc(dns->count ? dns->count : 1, sizeof job->addresses[0]));
     memcpy(job->addresses, dns->addresses, dns->count * sizeof job->addresses[0]);
     job->answer.outcome = dns->outcome;

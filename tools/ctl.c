@@ -29,12 +29,39 @@ static bool prepare_flush(int argc, char **argv, struct buffer *target, struct b
     return true;
 }
 
+static bool prepare_set(int argc, char **argv, struct buffer *target, struct buffer *body)
+{
+    (void)target;
+    for (int i = 0; i < argc; i++) {
+        if (!strchr(argv[i], '=') || strchr(argv[i], '\n')) {
+            fprintf(stderr, "hotfleet: ctl set: \"%s\" is not of the form KEY=VALUE\n", argv[i]);
+            return false;
+        }
+        buffer_printf(body, "%s\n", argv[i]);
+    }
+    if (argc == 0)
+        fprintf(stderr, "hotfleet: ctl set: name what to set, KEY=VALUE\n");
+    return argc > 0;
+}
+
+static bool prepare_get(int argc, char **argv, struct buffer *target, struct buffer *body)
+{
+    (void)body;
+    if (argc > 1)
+        fprintf(stderr, "hotfleet: ctl get: one KEY is enough; without any, all are told\n");
+    ask_put_query(target, "key", argc > 0 ? argv[0] : NULL);
+    return argc <= 1;
+}
+
 static const struct verb verbs[] = {
     {"stats", "GET", "/stats", "", "the numbers, as JSON", NULL},
     {"metrics", "GET", "/metrics", "", "the numbers, as Prometheus reads them", NULL},
     {"health", "GET", "/health", "", "whether the fleet is healthy", NULL},
     {"ready", "GET", "/ready", "", "whether the fleet takes work", NULL},
     {"flush", "POST", "/flush", "[--idle]", "closes all open connections, or the idle ones", prepare_flush},
+    {"get", "GET", "/get", "[KEY]", "the options in force", prepare_get},
+    {"set", "POST", "/set", "KEY=VALUE…", "changes options at once, all of them or none", prepare_set},
+    {"reload", "POST", "/reload", "", "reads files, environment and flags again; undoes set", NULL},
 };
 
 static const struct verb *find(const char *name)

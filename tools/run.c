@@ -60,7 +60,7 @@ int run_main(int argc, char **argv)
         fprintf(stderr, "hotfleet: \"%s\" is no flag; URLs are read from standard input or with -i FILE\n", rest[0]);
     } else if (files_readable(&options)) {
         log_open("hotfleet", options.verbose ? LOG_INFO : LOG_WARN);
-        code = coordinator_run(&options);
+        code = coordinator_run(&options, argc, argv);
     }
     free(rest);
     options_fini(&options);
