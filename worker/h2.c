@@ -7,6 +7,7 @@
 #include "worker/conn.h"
 #include "worker/fetch.h"
 #include "worker/pool.h"
+#include "worker/slots.h"
 
 #define STREAM_WINDOW     (1 << 20)
 #define CONNECTION_WINDOW (16 << 20)
@@ -217,7 +218,8 @@ static void h2_open(struct conn *conn)
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)w->options.max_header},
     };
 
-    if (!h2 || nghttp2_session_client_new2(&h2->session, make_callbacks(), h2, make_options()) != 0)
+    if (!h2 ||
+        nghttp2_session_client_new3(&h2->session, make_callbacks(), h2, make_options(), slots_for_nghttp2()) != 0)
         die("out of memory: no room for an HTTP/2 session");
     h2->conn = conn;
     conn->protocol.h2 = h2;

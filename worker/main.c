@@ -15,6 +15,7 @@
 #include "worker/fetch.h"
 #include "worker/pool.h"
 #include "worker/session.h"
+#include "worker/slots.h"
 #include "worker/tls.h"
 #include "worker/turn.h"
 #include "worker/worker.h"
@@ -195,6 +196,7 @@ int main(int argc, char **argv)
     struct worker *w = calloc(1, sizeof *w);
 
     log_open("hotfleet-worker", LOG_WARN);
+    slots_serve_openssl();
     if (argc != 2 || !w)
         die("hotfleet-worker is started by hotfleet and not by hand");
     ignore_signals();

@@ -1,8 +1,14 @@
 /* Idle connections: counted, slimmed, and closed when there are too many. */
+#include <malloc.h>
+
+#include "common/clock.h"
 #include "worker/pool_parts.h"
+#include "worker/slots.h"
 #include "worker/tls.h"
 
 #define TRIM_IDLE_AGE_US 1000000
+#define HOLES_MIN        64  /* connections slimmed that are worth a look through the heap */
+#define HOLES_TIME_SHARE 100 /* such looks take this part of the time at most */
 
 void pool_set_idle(struct conn *conn, bool idle)
 {
@@ -40,7 +46,21 @@ static void slim_idle(struct pool *p)
             continue;
         tls_free_buffers(conn);
         conn->tls_slim = true;
+        p->holes++;
     }
+}
+
+/* What was given back lies between what connections keep, and the allocator holds on to its pages. */
+static void give_back_pages(struct pool *p)
+{
+    slots_trim();
+    if (p->holes < HOLES_MIN || p->worker->now_us < p->holes_at_us)
+        return;
+    uint64_t began_us = clock_us();
+    malloc_trim(0);
+    uint64_t ended_us = clock_us();
+    p->holes = 0;
+    p->holes_at_us = ended_us + (ended_us - began_us) * HOLES_TIME_SHARE;
 }
 
 void pool_trim_idle(struct pool *p)
@@ -49,6 +69,7 @@ void pool_trim_idle(struct pool *p)
     struct conn *conn;
 
     slim_idle(p);
+    give_back_pages(p);
     while ((conn = TAILQ_FIRST(&p->idle))) {
         uint64_t idle = 0;
         for (uint32_t i = 0; i < w->region.header->workers; i++)

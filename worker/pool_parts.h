@@ -16,7 +16,9 @@ struct pool {
     struct host_list starving, to_look_at;
     struct pool_host *with_session[SESSIONS_MAX];
     unsigned session_turn;
-    unsigned waiting; /* fetches in all lines */
+    unsigned waiting;     /* fetches in all lines */
+    unsigned holes;       /* connections slimmed since pages were last given back */
+    uint64_t holes_at_us; /* not again before */
 };
 
 /* Files an open connection by the room that is left on it. */

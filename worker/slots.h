@@ -1,0 +1,16 @@
+#pragma once
+/* Memory for the large buffers that come and go with connections: TLS records, handshake messages, HTTP/2 frames. From
+ * malloc() they would leave holes between what connections keep, more memory than the connections themselves, and be
+ * touched from end to end where only the beginning is used. Here each has whole pages of its own: pages never touched
+ * cost nothing, and those of slots that nobody needs are given back. All other sizes are malloc()'s. One for the
+ * process, which has a single thread; libssl and nghttp2 allocate through it. */
+
+#include <nghttp2/nghttp2.h>
+
+/* Makes libcrypto and libssl allocate here. Without effect once they have allocated anything: called first of all. */
+void slots_serve_openssl(void);
+/* For nghttp2_session_client_new3(); lives as long as the process. */
+nghttp2_mem *slots_for_nghttp2(void);
+/* Gives back the pages of slots that are not in use, but for the few that are handed out next; a bounded number in one
+ * call. */
+void slots_trim(void);
