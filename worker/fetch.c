@@ -16,6 +16,7 @@
 #include "worker/record.h"
 #include "worker/retry.h"
 
+#define SPARES_KEPT     64
 #define STALE_TRIES_MAX 5 /* kept connections that may turn out closed before it counts as a failure */
 
 static void on_timer(struct timer *timer, void *user)
@@ -388,6 +389,19 @@ static void free_list(struct worker *w, struct fetch_list *list)
         decoder_free(f->decoder);
         free(f);
     }
+}
+
+void fetch_trim_spare(struct worker *w)
+{
+    struct fetch_list kept = TAILQ_HEAD_INITIALIZER(kept);
+    struct fetch *f;
+
+    for (int n = 0; n < SPARES_KEPT && (f = TAILQ_FIRST(&w->spare)); n++) {
+        TAILQ_REMOVE(&w->spare, f, link);
+        TAILQ_INSERT_TAIL(&kept, f, link);
+    }
+    free_list(w, &w->spare);
+    TAILQ_CONCAT(&w->spare, &kept, link);
 }
 
 void fetch_free_all(struct worker *w)

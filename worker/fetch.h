@@ -100,4 +100,6 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
 void fetch_hand_back(struct fetch *f);
 /* The worker ends, and with it a fetch that is in no list. */
 void fetch_discard(struct fetch *f);
+/* Frees what a burst has left to be used again, but for some; once a second, not from within a callback. */
+void fetch_trim_spare(struct worker *w);
 void fetch_free_all(struct worker *w);

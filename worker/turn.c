@@ -2,6 +2,7 @@
 #include "worker/turn.h"
 
 #include "worker/conn.h"
+#include "worker/fetch.h"
 #include "worker/inbox.h"
 #include "worker/live.h"
 #include "worker/outbox.h"
@@ -28,6 +29,7 @@ uint64_t turn_run(struct worker *w)
     inbox_drain(w);
     settle(w);
     if (w->now_us >= w->tend_at_us) {
+        fetch_trim_spare(w);
         pool_trim_idle(w->pool);
         w->tend_at_us = w->now_us + TEND_INTERVAL_US;
     }

@@ -83,6 +83,24 @@ static void fetches_are_used_again(void **state)
     fixture_close(&x);
 }
 
+static void few_of_a_burst_of_fetches_are_kept(void **state)
+{
+    struct fetch *spare;
+    size_t kept = 0;
+
+    (void)state;
+    start(OK_ANSWER, options("max_conns_per_host=4"));
+    fixture_get(&x, host, 200);
+    fixture_until_told(&x, 200, 0);
+    fetch_trim_spare(x.w);
+    TAILQ_FOREACH(spare, &x.w->spare, link)
+    kept++;
+    assert_in_range(kept, 1, 100);
+    fixture_get(&x, host, 200);
+    fixture_until_told(&x, 400, 0);
+    fixture_close(&x);
+}
+
 static void request_timeout_total_deadline_and_wait_have_their_own_outcome(void **state)
 {
     (void)state;
@@ -332,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(message_that_makes_no_sense_is_no_fetch),
         test(fetches_are_used_again),
+        test(few_of_a_burst_of_fetches_are_kept),
         test(request_timeout_total_deadline_and_wait_have_their_own_outcome),
         test(deadline_counts_from_the_first_attempt),
         test(task_that_comes_after_its_deadline_ends_at_once),
