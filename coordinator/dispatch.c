@@ -10,7 +10,8 @@
 #define QUANTUM        32   /* tasks a host may give in one turn of the line */
 #define PACE_SLOT_US   2000 /* about as long as results gather while the coordinator dozes */
 #define AHEAD_MAX      1024 /* tasks given ahead of a host's connections */
-#define SHARE_PER_SLOT 16   /* tasks for each request at a time that a host may give while others wait */
+#define AHEAD_MIN      4  /* however few the workers: more wait for a connection than it serves before the next come */
+#define SHARE_PER_SLOT 16 /* tasks for each request at a time that a host may give while others wait */
 #define SHARE_MIN      64
 #define NO_WORKER      UINT32_MAX
 
@@ -31,8 +32,10 @@ struct prospect {
     uint32_t conns_max;                 /* connections to this host */
     uint32_t ahead;                     /* tasks beyond what connections work on */
     uint32_t open;                      /* its connections now, fleet-wide */
+    uint32_t spoken_for;                /* and with those that workers with its tasks are about to make */
     bool fleet_full;                    /* no further connection anywhere */
     uint32_t cells[REGION_WORKERS_MAX]; /* its connections now, by worker */
+    bool holds[REGION_WORKERS_MAX];     /* has a connection to it, or tasks to make one for */
 };
 
 struct dispatch *dispatch_new(struct fleet *fleet, struct frontier *frontier, struct region *region,
@@ -95,13 +98,20 @@ static void look(struct dispatch *d, struct host *host, struct prospect *p)
     if (p->conns_max > (uint32_t)d->options->max_connections)
         p->conns_max = (uint32_t)d->options->max_connections;
     p->ahead = 2 * host->pace;
+    if (p->ahead < AHEAD_MIN)
+        p->ahead = AHEAD_MIN;
     if (p->ahead < workers)
         p->ahead = workers;
     if (p->ahead > AHEAD_MAX)
         p->ahead = AHEAD_MAX;
     p->open = 0;
-    for (uint32_t w = 0; w < workers; w++)
+    p->spoken_for = 0;
+    for (uint32_t w = 0; w < workers; w++) {
         p->open += p->cells[w] = iptable_host_cell(&d->region->table, host->index, w);
+        /* Who hands tasks back makes none. */
+        p->holds[w] = p->cells[w] > 0 || (host->given[w] > 0 && !host->refused);
+        p->spoken_for += p->cells[w] > 0 ? p->cells[w] : p->holds[w];
+    }
     p->fleet_full = iptable_fleet_open(&d->region->table) >= (uint32_t)d->options->max_connections;
 }
 
@@ -120,14 +130,15 @@ static void set_wanted(struct dispatch *d, struct host *host, uint32_t wanted)
         host->given_in_turn = 0;
 }
 
-/* May this worker work for the host at all? One without a connection to it only while one more may be opened. */
+/* May this worker work for the host at all? One without a connection to it only while one more may be opened: tasks
+ * that two workers have for one connection cost two, one after the other. */
 static bool eligible(const struct dispatch *d, const struct prospect *p, uint32_t w)
 {
     if (fleet_worker(d->fleet, w)->pid == 0 || d->ring_full[w])
         return false;
-    if (p->cells[w] > 0)
+    if (p->holds[w])
         return true;
-    if (p->open >= p->conns_max)
+    if (p->spoken_for >= p->conns_max)
         return false;
     /* In a full fleet only who holds some connection can close it for a new one. */
     return !p->fleet_full || atomic_load_explicit(&d->region->table.fleet_cells[w], memory_order_relaxed) > 0;
@@ -308,6 +319,8 @@ static void give_host(struct dispatch *d, struct host *host)
         if (!give(d, host, w))
             continue;
         set_wanted(d, host, wanted);
+        p.spoken_for += !p.holds[w];
+        p.holds[w] = true;
     }
     frontier_rotate(d->frontier, host);
 }

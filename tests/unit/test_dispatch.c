@@ -1,7 +1,7 @@
 /* Which task goes to which worker, how many at a time, and that plans and counters come out even. */
 #include "tests/unit/coordinator_house.h"
 
-#define LIMIT 12 /* tasks a host gets in the usual house: 10 connections and one ahead for each worker */
+#define LIMIT 14 /* tasks a host gets in the usual house: 10 connections and 4 ahead */
 
 static void add_many(struct house *h, const char *url, const char *ip, unsigned count)
 {
@@ -234,7 +234,7 @@ static void over_http2_a_connection_carries_many(void **state)
     add_many(h, "http://a.example/", "192.0.2.1", 499);
     atomic_store(&h->region.table.hosts[host->index].flags, HOST_HTTP2);
     atomic_store(&h->region.table.hosts[host->index].streams_max, 20);
-    assert_int_equal(deal(h), 10 * 20 + 2);
+    assert_int_equal(deal(h), 10 * 20 + 4);
     assert_int_equal(host->wanted, 10);
     finish_all(h);
 }
@@ -313,6 +313,25 @@ static void with_the_hosts_connections_used_up_only_their_holders_are_chosen(voi
     deal(h);
     assert_int_equal(given_to(h, 0), 0);
     assert_int_equal(given_to(h, 1), 3);
+    finish_all(h);
+}
+
+static void the_tasks_of_a_host_with_one_connection_to_come_go_to_one_worker(void **state)
+{
+    struct house_plan plan = usual_plan;
+
+    plan.max_conns_per_host = 1;
+    struct house *h = rebuild(state, &plan);
+    add_at(h, "http://a.example/", "192.0.2.1");
+    add_many(h, "http://a.example/", "192.0.2.1", 4);
+    assert_int_equal(deal(h), 5);
+    unsigned chosen = given_to(h, 0) ? 0 : 1;
+    assert_int_equal(given_to(h, chosen), 5);
+    /* No connection yet, and more tasks in another turn: to the same one. */
+    add_many(h, "http://a.example/", "192.0.2.1", 2);
+    answer_one(h, chosen);
+    deal(h);
+    assert_int_equal(given_to(h, 1 - chosen), 0);
     finish_all(h);
 }
 
@@ -478,6 +497,7 @@ int main(void)
         CASE(connections_that_are_wanted_stay_within_the_limit),
         CASE(in_a_full_fleet_only_who_holds_connections_is_chosen),
         CASE(with_the_hosts_connections_used_up_only_their_holders_are_chosen),
+        CASE(the_tasks_of_a_host_with_one_connection_to_come_go_to_one_worker),
         CASE(after_a_hand_back_another_worker_is_asked),
         CASE(full_rings_lose_nothing),
         CASE(a_worker_is_woken_once_for_all_that_it_was_sent),
