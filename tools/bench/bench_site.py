@@ -91,7 +91,10 @@ class ServerCount:
 
 
 class Site:
-    """A running nginx. `dir` is its temporary directory; use it for everything else of the run too."""
+    """A running nginx. `dir` is its temporary directory; use it for everything else of the run too. Benchmarks that need
+    other servers than these two say so in `names` and `configuration`."""
+
+    names = "IP:127.0.0.1,DNS:localhost"
 
     def __init__(self, directory, log_sockets=False):
         self.dir = Path(directory)
@@ -99,14 +102,17 @@ class Site:
         self.h1, self.h2, self.status = free_ports(3)
         self.process = None
 
+    def configuration(self):
+        return NGINX_CONF.format(
+            dir=self.dir, h1=self.h1, h2=self.h2, status=self.status, user=nginx_user(),
+            access_log=f"{self.dir}/sockets.log sockets buffer=64k flush=1s" if self.log_sockets else "off")
+
     def start(self):
         (self.dir / "www").mkdir()
         (self.dir / "www" / "1k.bin").write_bytes(bytes(BODY_BYTES))
-        subprocess.run(["bash", "-c", '. "$0" && certificate_make "$1" "IP:127.0.0.1,DNS:localhost"',
-                        ROOT / "tools/lib.sh", self.dir], check=True)
-        (self.dir / "nginx.conf").write_text(NGINX_CONF.format(
-            dir=self.dir, h1=self.h1, h2=self.h2, status=self.status, user="user root;" if os.getuid() == 0 else "",
-            access_log=f"{self.dir}/sockets.log sockets buffer=64k flush=1s" if self.log_sockets else "off"))
+        subprocess.run(["bash", "-c", '. "$0" && certificate_make "$1" "$2"',
+                        ROOT / "tools/lib.sh", self.dir, self.names], check=True)
+        (self.dir / "nginx.conf").write_text(self.configuration())
         path = os.environ.get("PATH", "") + ":/usr/sbin"
         nginx = shutil.which("nginx", path=path) or give_up("nginx is missing")
         self.process = subprocess.Popen([nginx, "-p", self.dir, "-c", self.dir / "nginx.conf"],
@@ -150,10 +156,14 @@ class Site:
         return path
 
 
+def nginx_user():
+    return "user root;" if os.getuid() == 0 else ""
+
+
 @contextlib.contextmanager
-def running_site(log_sockets=False):
+def running_site(log_sockets=False, kind=Site):
     with tempfile.TemporaryDirectory(prefix="hotfleet-bench.") as directory:
-        site = Site(directory, log_sockets)
+        site = kind(directory, log_sockets)
         try:
             site.start()
             yield site
