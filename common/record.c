@@ -124,6 +124,31 @@ void record_format_connection(struct buffer *b, const struct record_connection *
     b->len--;
 }
 
+void record_format_attempt(struct buffer *b, size_t start, const struct record_attempt *a)
+{
+    if (b->len > start)
+        buffer_append_char(b, ',');
+    json_open(b);
+    member_text(b, "layer", a->layer);
+    if (a->host_ip)
+        put_address(b, "host_ip", 7, a->host_ip);
+    if (a->conn_id) {
+        json_member_uint(b, "conn_id", a->conn_id);
+        json_member_bool(b, "reused", a->reused);
+    }
+    if (a->validation)
+        json_member_bool(b, "validation", true);
+    if (a->status)
+        json_member_uint(b, "status_code", a->status);
+    else
+        member_text(b, "error_code", outcome_name(a->outcome));
+    json_key(b, "ms");
+    json_put_ms(b, a->took_us);
+    json_key(b, "wait_ms");
+    json_put_ms(b, a->waited_us);
+    json_close(b);
+}
+
 static void put_connection(struct buffer *b, const struct record *r)
 {
     if (r->connection.len) {
@@ -189,6 +214,12 @@ static void put_exchange(struct buffer *b, const struct record *r)
     }
     if (r->sha256)
         put_hash(b, r->sha256);
+    if (r->attempt_log.data) {
+        json_key(b, "attempt_log");
+        buffer_append_char(b, '[');
+        buffer_append(b, r->attempt_log.data, r->attempt_log.len);
+        buffer_append_char(b, ']');
+    }
     if (r->tag.data) {
         json_key(b, "tag");
         buffer_append(b, r->tag.data, r->tag.len);

@@ -45,8 +45,9 @@ struct record {
     uint64_t dns_us, connect_us, tls_us, ttfb_us;
     uint64_t bytes_wire, bytes_body;
     bool truncated;
-    const uint8_t *sha256; /* 32 bytes, or NULL */
-    struct span tag;       /* JSON text, put as it is */
+    const uint8_t *sha256;   /* 32 bytes, or NULL */
+    struct span attempt_log; /* made by record_format_attempt(); absent: not asked for */
+    struct span tag;         /* JSON text, put as it is */
 };
 
 /* What is the same in every record of one connection. */
@@ -58,6 +59,20 @@ struct record_connection {
     struct span sni;
 };
 
+/* One attempt, for the log of them. */
+struct record_attempt {
+    const char *layer;             /* "pool", "connection", "address", "cache", "retry" */
+    const struct address *host_ip; /* NULL: it came to none */
+    uint64_t conn_id;              /* 0: no connection */
+    bool reused;
+    bool validation;      /* a test of the connection, no attempt of its own */
+    unsigned status;      /* 0: `outcome` says why there is none */
+    enum outcome outcome; /* of an attempt without answer */
+    uint64_t took_us, waited_us;
+};
+
+/* Appends an attempt to a log of them; `start` is where the log's text begins in `out`. */
+void record_format_attempt(struct buffer *out, size_t start, const struct record_attempt *a);
 /* Appends the members of a connection, to be given to record_format() each time. */
 void record_format_connection(struct buffer *out, const struct record_connection *c);
 /* Appends the record as one line with its newline. */

@@ -211,6 +211,8 @@ static void fill_message(struct task_message *m, const struct task *task)
         .headers_len = (uint32_t)task->headers.len,
         .body_len = (uint32_t)task->body.len,
         .tag_len = (uint32_t)task->tag.len,
+        .log_len = task->log_len,
+        .avoid_count = (uint8_t)task->avoid_count,
         .chain_count = (uint16_t)task->chain_count,
         .host_offset = url->host_offset,
         .host_len = url->host_len,
@@ -233,13 +235,15 @@ static bool write_task(struct fleet_worker *worker, const struct task *task)
     struct task_message m;
 
     fill_message(&m, task);
+    uint32_t avoid_bytes = m.avoid_count * (uint32_t)sizeof(uint32_t);
     uint32_t chain_bytes = m.chain_count * (uint32_t)sizeof(uint16_t);
     uint32_t len = (uint32_t)sizeof m + m.url_len + m.first_url_len + m.input_len + m.method_len + m.headers_len +
-                   m.body_len + m.tag_len + chain_bytes;
+                   m.body_len + m.tag_len + m.log_len + avoid_bytes + chain_bytes;
     uint8_t *at = ring_reserve(&worker->tasks, len);
     if (!at)
         return false;
     at = put(at, &m, sizeof m);
+    at = put(at, task->avoid, avoid_bytes);
     at = put(at, task->chain, chain_bytes);
     at = put(at, task->url.text, m.url_len);
     at = put(at, task->first_url.text, m.first_url_len);
@@ -247,7 +251,8 @@ static bool write_task(struct fleet_worker *worker, const struct task *task)
     at = put(at, task->method.data, m.method_len);
     at = put(at, task->headers.data, m.headers_len);
     at = put(at, task->body.data, m.body_len);
-    put(at, task->tag.data, m.tag_len);
+    at = put(at, task->tag.data, m.tag_len);
+    put(at, task->log, m.log_len);
     ring_commit(&worker->tasks, len);
     return true;
 }

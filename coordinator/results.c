@@ -54,6 +54,14 @@ void results_refuse(struct results *r, uint64_t seq, struct span input, bool inp
     put(r, &record);
 }
 
+/* Empty when no attempt was made. */
+static struct span attempt_log(const struct task *task)
+{
+    struct span log = task_log_text(task);
+
+    return log.data ? log : (struct span){"", 0};
+}
+
 void results_fail(struct results *r, struct task *task, enum outcome outcome, const char *detail)
 {
     struct record record = {
@@ -70,6 +78,7 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
         .total_us = task->started_us ? clock_us() - task->started_us
                     : task->host     ? task->host->dns_us
                                      : 0,
+        .attempt_log = r->options->attempt_log ? attempt_log(task) : (struct span){0},
         .tag = task->tag,
     };
 
@@ -90,11 +99,27 @@ static void finish(struct results *r, struct task *task, const struct result_mes
     task_free(r->tasks, task);
 }
 
+/* An attempt on another connection goes to another address too, if there is one. */
+static void retry(struct results *r, struct task *task, const struct result_message *m, const char *log)
+{
+    enum retry kind = outcome_row((enum outcome)m->outcome)->retry;
+
+    task_keep_log(task, log, m->len);
+    if ((kind == RETRY_OTHER_ADDRESS || kind == RETRY_NEW_CONNECTION) && m->ip != IP_NONE)
+        task_avoid(task, m->ip);
+    frontier_delay(r->frontier, task, m->delay_ms);
+}
+
 static void redirect(struct results *r, struct task *task, const struct result_message *m, const char *location)
 {
     struct url next;
     const char *reason = "";
-    enum outcome outcome = url_parse(location, m->len, &task->url, &r->scratch, &next, &reason);
+    const char *newline = memchr(location, '\n', m->len);
+    size_t len = newline ? (size_t)(newline - location) : m->len;
+
+    if (newline)
+        task_keep_log(task, newline + 1, m->len - len - 1);
+    enum outcome outcome = url_parse(location, len, &task->url, &r->scratch, &next, &reason);
 
     frontier_leave(r->frontier, task);
     if (outcome != OUTCOME_OK) {
@@ -150,10 +175,11 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     } else if (m->kind == RESULT_REDIRECT) {
         redirect(r, task, m, bytes);
     } else if (m->kind == RESULT_RETRY) {
-        frontier_delay(r->frontier, task, m->delay_ms);
+        retry(r, task, m, bytes);
     } else {
         host->refused = true;
         host->refused_by = worker;
+        task_keep_log(task, bytes, m->len);
         frontier_put_back(r->frontier, task);
         frontier_block(r->frontier, host);
     }

@@ -7,6 +7,7 @@
 #include "shm/task.h"
 
 #define CHAIN_BYTES (TASK_CHAIN_MAX * sizeof(uint16_t))
+#define AVOID_BYTES (TASK_AVOID_MAX * sizeof(uint32_t))
 
 struct task_table {
     struct task **slots;
@@ -94,6 +95,8 @@ void task_free(struct task_table *t, struct task *task)
     t->bytes -= task->bytes;
     free(task->moved);
     free(task->chain);
+    free(task->avoid);
+    free(task->log);
     free(task);
 }
 
@@ -139,6 +142,7 @@ void task_redirect(struct task *task, const struct url *next, unsigned status, s
     }
     if (task->chain_count < TASK_CHAIN_MAX)
         task->chain[task->chain_count++] = (uint16_t)status;
+    task->avoid_count = 0;
     if (to_get) {
         task->method = (struct span){"GET", 3};
         task->body = (struct span){0};
@@ -150,6 +154,41 @@ void task_redirect(struct task *task, const struct url *next, unsigned status, s
         task->crossed = true;
         task->ip = (struct span){0};
     }
+}
+
+void task_avoid(struct task *task, uint32_t ip)
+{
+    for (unsigned i = 0; i < task->avoid_count; i++) {
+        if (task->avoid[i] == ip)
+            return;
+    }
+    if (!task->avoid) {
+        task->avoid = must_alloc(malloc(AVOID_BYTES), AVOID_BYTES);
+        count_bytes(task, AVOID_BYTES);
+    }
+    if (task->avoid_count < TASK_AVOID_MAX)
+        task->avoid[task->avoid_count++] = ip;
+}
+
+void task_keep_log(struct task *task, const char *log, size_t len)
+{
+    size_t head = sizeof(struct task_log);
+
+    if (len < head || len > TASK_LOG_MAX || memchr(log + head, '\n', len - head))
+        return;
+    char *kept = must_alloc(malloc(len), len);
+    memcpy(kept, log, len);
+    free(task->log);
+    task->log = kept;
+    count_bytes(task, (ptrdiff_t)len - (ptrdiff_t)task->log_len);
+    task->log_len = (uint32_t)len;
+}
+
+struct span task_log_text(const struct task *task)
+{
+    if (!task->log)
+        return (struct span){0};
+    return (struct span){task->log + sizeof(struct task_log), task->log_len - sizeof(struct task_log)};
 }
 
 uint32_t task_count(const struct task_table *t)

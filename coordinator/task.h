@@ -38,6 +38,10 @@ struct task {
     uint16_t *chain;                            /* owned: statuses of the redirects, NULL before the first */
     unsigned chain_count;
     bool body_dropped, crossed;
+    uint32_t *avoid; /* owned: addresses that have failed it, NULL before the first */
+    unsigned avoid_count;
+    char *log; /* owned: what workers told of its attempts, NULL before the first and without the option */
+    uint32_t log_len;
     struct span input, method, headers, body, ip, tag; /* borrowed from `text` or static */
     size_t bytes;                                      /* of the task with its text */
     char text[];
@@ -60,5 +64,11 @@ struct task *task_find(const struct task_table *t, uint32_t slot, uint64_t seq);
 /* Makes `next` (copied) the current URL after an answer of `status`; changes method and body as RFC 9110 15.4 and
  * browsers do: 303 always to GET (but HEAD), 301 and 302 from POST to GET. `method` is the one in force. */
 void task_redirect(struct task *task, const struct url *next, unsigned status, struct span method);
+/* `ip` has failed the task, and is not to be its next if there is another. */
+void task_avoid(struct task *task, uint32_t ip);
+/* Keeps the log that a worker sent, `len` bytes, in place of the one so far; what is no log is left out. */
+void task_keep_log(struct task *task, const char *log, size_t len);
+/* The text of the log, for a record: absent when there is none. */
+struct span task_log_text(const struct task *task);
 uint32_t task_count(const struct task_table *t);
 size_t task_bytes(const struct task_table *t);

@@ -7,7 +7,17 @@
 
 #include "common/outcome.h"
 
-#define TASK_CHAIN_MAX 100 /* redirects in a task: the upper end of the option max_redirects */
+#define TASK_CHAIN_MAX 100     /* redirects in a task: the upper end of the option max_redirects */
+#define TASK_AVOID_MAX 20      /* addresses that have failed a task: the upper end of the option max_retries */
+#define TASK_LOG_MAX   (32768) /* bytes of a task's log: what would go beyond is left out */
+
+/* Before the text of a log of attempts, wherever it travels (option attempt_log). The text is JSON objects with commas
+ * between. */
+struct task_log {
+    uint64_t ended_us; /* monotonic, of the last attempt in it */
+    uint32_t ip;       /* where that went, or IP_NONE */
+    uint32_t outcome;  /* enum outcome of it */
+};
 
 /* What a task asks for. All but a fetch are chores of the coordinator's own: they have no record, and are answered by
  * RESULT_CHORE. A chore's `seq` has CHORE_SEQ set, and its `slot` names it in the coordinator's table of chores. */
@@ -30,7 +40,8 @@ enum task_flag {
     TASK_IDLE_ONLY = 32,   /* of TASK_FLUSH */
 };
 
-/* coordinator -> worker. Followed by: chain (uint16_t each), url, first_url, input, method, headers, body, tag, log. */
+/* coordinator -> worker. Followed by: avoid (uint32_t each: addresses that have failed the task), chain (uint16_t
+ * each), url, first_url, input, method, headers, body, tag, log (struct task_log and its text). */
 struct task_message {
     uint64_t seq;
     uint32_t slot;                  /* coordinator's handle, echoed */
@@ -53,15 +64,17 @@ struct task_message {
     uint8_t scheme, first_scheme; /* enum url_scheme */
     uint8_t refused_tries;        /* how often a worker that held it has died */
     uint8_t kind;                 /* enum task_kind */
-    uint8_t reserved[2];
+    uint8_t avoid_count;
+    uint8_t reserved;
 };
 _Static_assert(sizeof(struct task_message) == 120, "struct task_message is part of the shared layout");
 
 enum result_kind {
-    RESULT_RECORD,    /* done: followed by the JSON line with its newline */
-    RESULT_REDIRECT,  /* followed by the next URL, canonical; `status` is the redirect's */
-    RESULT_RETRY,     /* again after delay_ms; for outcome; followed by the attempts so far, as log_len counts them */
-    RESULT_HAND_BACK, /* no connection slot here: give it out again, it counts as no attempt */
+    RESULT_RECORD,   /* done: followed by the JSON line with its newline */
+    RESULT_REDIRECT, /* followed by the next URL, canonical, and if there is a log by a newline and the log; `status` is
+                        the redirect's */
+    RESULT_RETRY,    /* again after delay_ms; for outcome; followed by the log, if there is one */
+    RESULT_HAND_BACK, /* no connection slot here: give it out again, it counts as no attempt; followed as RETRY */
     RESULT_CHORE,     /* a chore is done: `outcome`, `status`, `ip`; `delay_ms` is a count (closed, probed) */
     RESULT_PART,      /* bytes of a chore's answer; more follows */
     RESULT_NOTE,      /* of no task: `access` of `ip` for `host` was seen */

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/answer.h"
+#include "worker/attempts.h"
 #include "worker/chore.h"
 #include "worker/conn.h"
 #include "worker/decode.h"
@@ -95,7 +96,8 @@ static bool unpack(struct fetch *f)
     const char *at = f->text.data;
     const char *end = at + f->text.len;
     bool good = true;
-    /* First of all, where it is aligned. */
+    /* First of all, where they are aligned. */
+    f->avoid = (const uint32_t *)(const void *)cut(&at, end, m->avoid_count * 4u, &good).data;
     f->chain = (const uint16_t *)(const void *)cut(&at, end, m->chain_count * 2u, &good).data;
     struct span url = cut(&at, end, m->url_len, &good);
     struct span first = cut(&at, end, m->first_url_len, &good);
@@ -105,6 +107,8 @@ static bool unpack(struct fetch *f)
     f->headers = cut(&at, end, m->headers_len, &good);
     f->body = cut(&at, end, m->body_len, &good);
     f->tag = cut(&at, end, m->tag_len, &good);
+    struct span log = cut(&at, end, m->log_len, &good);
+    attempts_take(f, log);
     if (m->kind > TASK_LIST || (m->kind != TASK_FETCH) != ((m->seq & CHORE_SEQ) != 0))
         return false;
     if (m->kind != TASK_FETCH && m->kind != TASK_CHECK)
@@ -137,6 +141,8 @@ static void reset(struct fetch *f)
     f->host = NULL;
     f->sent_us = f->first_byte_us = 0;
     f->stale_tries = 0;
+    f->ip = IP_NONE;
+    f->promised = NULL;
     f->reused = f->unprocessed = false;
     f->started_us = f->m.started_us;
     f->first_attempt_wall_us = f->m.first_attempt_wall_us;
@@ -203,6 +209,8 @@ void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
     f->reused = reused;
     f->unprocessed = false;
     f->attempts++;
+    f->ip = conn->ip;
+    f->begun_us = w->now_us;
     f->sent_us = w->now_us;
     f->first_byte_us = 0;
     answer_reset(f);
@@ -228,7 +236,7 @@ void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outc
     f->result.status = f->status;
     f->result.host = f->m.host;
     f->result.host_generation = f->m.host_generation;
-    f->result.ip = f->m.kind == TASK_FETCH ? IP_NONE : f->m.ip;
+    f->result.ip = f->m.kind == TASK_FETCH ? f->ip : f->m.ip;
     f->result.access = ACCESS_UNKNOWN;
     outbox_put(f, payload, len);
 }
@@ -271,7 +279,7 @@ static bool retried(struct fetch *f, enum outcome outcome)
     if (!retry_wanted(&w->options, &question, &f->result.delay_ms))
         return false;
     f->result.host_wait_ms = host_wait_ms(f);
-    fetch_send_result(f, RESULT_RETRY, outcome, NULL, 0);
+    fetch_send_result(f, RESULT_RETRY, outcome, f->log.data, f->log.len);
     return true;
 }
 
@@ -295,7 +303,11 @@ static bool redirected(struct fetch *f, const struct conn *conn)
     }
     STATS_ADD(w->page, redirects, 1);
     f->result.delay_ms = f->result.host_wait_ms = 0;
-    fetch_send_result(f, RESULT_REDIRECT, OUTCOME_OK, next.text, next.len);
+    if (f->log.len) {
+        buffer_append_char(&w->location, '\n');
+        buffer_append(&w->location, f->log.data, f->log.len);
+    }
+    fetch_send_result(f, RESULT_REDIRECT, OUTCOME_OK, w->location.data, w->location.len);
     return true;
 }
 
@@ -314,7 +326,9 @@ void fetch_on_complete(struct fetch *f)
         chore_end(f, OUTCOME_OK, 0);
         return;
     }
-    if ((f->status == 429 || f->status == 503) && retried(f, OUTCOME_RATE_LIMITED))
+    bool asks_for_time = f->status == 429 || f->status == 503;
+    attempts_add(f, conn, f->status, asks_for_time ? OUTCOME_RATE_LIMITED : OUTCOME_OK);
+    if (asks_for_time && retried(f, OUTCOME_RATE_LIMITED))
         return;
     if (redirected(f, conn))
         return;
@@ -343,8 +357,10 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
     struct conn *conn = f->conn;
     struct worker *w = f->worker;
 
-    if (conn)
+    if (conn) {
         conn_detach(conn, f);
+        attempts_add(f, conn, 0, outcome);
+    }
     if (f->m.kind != TASK_FETCH) {
         chore_end(f, outcome, 0);
         return;
@@ -361,11 +377,30 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
         send_record(f, conn, outcome, detail);
 }
 
+void fetch_dial_failed(struct fetch *f, const struct conn *dialed, uint32_t ip, enum outcome outcome,
+                       const char *detail)
+{
+    f->attempts++;
+    f->ip = ip;
+    f->dialed = dialed;
+    attempts_add(f, dialed, 0, outcome);
+    fetch_fail(f, outcome, detail);
+}
+
+bool fetch_avoids(const struct fetch *f, uint32_t ip)
+{
+    for (unsigned i = 0; i < f->m.avoid_count; i++) {
+        if (f->avoid[i] == ip)
+            return true;
+    }
+    return false;
+}
+
 void fetch_hand_back(struct fetch *f)
 {
     STATS_ADD(f->worker->page, handed_back, 1);
     f->result.delay_ms = f->result.host_wait_ms = 0;
-    fetch_send_result(f, RESULT_HAND_BACK, OUTCOME_OK, NULL, 0);
+    fetch_send_result(f, RESULT_HAND_BACK, OUTCOME_OK, f->log.data, f->log.len);
 }
 
 void fetch_discard(struct fetch *f)
@@ -384,6 +419,7 @@ static void free_list(struct worker *w, struct fetch_list *list)
         timer_remove(&w->timers, &f->timer);
         buffer_fini(&f->text);
         buffer_fini(&f->meta);
+        buffer_fini(&f->log);
         buffer_fini(&f->payload);
         EVP_MD_CTX_free(f->digest);
         decoder_free(f->decoder);

@@ -41,6 +41,7 @@ struct fetch {
     struct url url, first_url;
     struct span input, method, headers, body, tag;
     const uint16_t *chain;
+    const uint32_t *avoid; /* addresses that have failed the task, m.avoid_count of them */
     struct pool_host *host;
     struct conn *conn;         /* while active */
     const struct conn *dialed; /* the connection that could not be made for it, within the failing call */
@@ -50,9 +51,13 @@ struct fetch {
     uint64_t arrived_us, deadline_us, sent_us, first_byte_us;
     uint64_t started_us, first_attempt_wall_us;
     uint32_t attempts;
-    unsigned stale_tries; /* times a kept connection turned out to be closed */
-    bool reused;          /* the connection had served a request before */
-    bool unprocessed;     /* the server said that it did nothing with the request */
+    uint32_t ip;           /* that the last attempt went to, or IP_NONE */
+    struct conn *promised; /* while waiting: the connection that is kept, or being made, for it; NULL: any will do */
+    struct buffer log;     /* struct task_log and the text of the attempts; empty without the option */
+    uint64_t begun_us;     /* when it was put on its connection */
+    unsigned stale_tries;  /* times a kept connection turned out to be closed */
+    bool reused;           /* the connection had served a request before */
+    bool unprocessed;      /* the server said that it did nothing with the request */
     /* The answer so far. */
     bool head_request, head_done, truncated;
     bool end_stream, reset_by_peer; /* HTTP/2 */
@@ -96,6 +101,12 @@ void fetch_on_complete(struct fetch *f);
 /* The attempt failed: retried as the outcome table says, or recorded; gone after this call, or waiting again. `detail`:
  * a clause, or NULL. */
 void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
+/* A connection for it could not be made: `dialed`, or none could be begun, to `ip` or IP_NONE. Counts the attempt; then
+ * as fetch_fail(). */
+void fetch_dial_failed(struct fetch *f, const struct conn *dialed, uint32_t ip, enum outcome outcome,
+                       const char *detail);
+/* The address has failed the task before. */
+bool fetch_avoids(const struct fetch *f, uint32_t ip);
 /* No slot here and none to come: the coordinator is to give the task to another worker. Gone after this call. */
 void fetch_hand_back(struct fetch *f);
 /* The worker ends, and with it a fetch that is in no list. */

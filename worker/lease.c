@@ -3,7 +3,8 @@
 
 #include "worker/outbox.h"
 
-#define FULL_TRIES 8 /* addresses asked for in one go, when some are at their limit */
+#define FULL_TRIES  8 /* addresses asked for in one go, when some are at their limit */
+#define AVOID_LOOKS 4 /* times the list, for who avoids some of it: other workers take turns in between */
 
 void lease_return(struct worker *w, uint32_t index, uint32_t ip)
 {
@@ -17,15 +18,17 @@ void lease_return(struct worker *w, uint32_t index, uint32_t ip)
 
 /* The next address in turn that the policy and its own limit allow; claims its slot. Forbidden ones cost nothing but
  * the look, so all are looked at; of those that are full only some. */
-static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struct address *address_out)
+static enum outcome draw_address(struct pool_host *host, const struct fetch *f, uint32_t *ip_out,
+                                 struct address *address_out)
 {
     struct worker *w = host->worker;
     const struct options *o = &w->options;
     uint32_t count = iptable_address_count(&w->region.table, host->index);
     enum outcome outcome = OUTCOME_IP_EXHAUSTED;
     uint32_t full_ip = IP_NONE;
+    uint32_t looks_max = f ? AVOID_LOOKS * count : count;
 
-    for (uint32_t looks = 0, full = 0; looks < count && full < FULL_TRIES; looks++) {
+    for (uint32_t looks = 0, full = 0; looks < looks_max && full < FULL_TRIES; looks++) {
         enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
         if (drawn != OUTCOME_OK)
             return drawn;
@@ -33,6 +36,8 @@ static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struc
             outcome = full ? outcome : OUTCOME_ADDRESS_DENIED;
             continue;
         }
+        if (f && fetch_avoids(f, *ip_out))
+            continue;
         if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
             return OUTCOME_OK;
         outcome = OUTCOME_AT_LIMIT;
@@ -44,7 +49,7 @@ static enum outcome draw_address(struct pool_host *host, uint32_t *ip_out, struc
 }
 
 /* A slot first and then an address: who finds no slot uses up no address's turn. */
-enum outcome lease_take(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
+enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t *ip_out, struct address *address_out,
                         enum lease_refusal *refusal_out)
 {
     struct worker *w = host->worker;
@@ -54,7 +59,7 @@ enum outcome lease_take(struct pool_host *host, uint32_t *ip_out, struct address
                                  (uint32_t)o->max_conns_per_host, 0);
     if (*refusal_out != LEASE_GRANTED)
         return OUTCOME_AT_LIMIT;
-    enum outcome outcome = draw_address(host, ip_out, address_out);
+    enum outcome outcome = draw_address(host, f, ip_out, address_out);
     if (outcome == OUTCOME_AT_LIMIT)
         *refusal_out = LEASE_IP_FULL;
     if (outcome != OUTCOME_OK)

@@ -5,11 +5,11 @@
 #include "shm/iptable.h"
 #include "worker/pool.h"
 
-/* Takes a slot for one more connection to `host` and the next address in turn that policy and limits allow.
- * OUTCOME_OK; OUTCOME_AT_LIMIT with *refusal_out, and the address in *ip_out when that is full; OUTCOME_ADDRESS_DENIED;
- * OUTCOME_IP_EXHAUSTED. */
-must_check enum outcome lease_take(struct pool_host *host, uint32_t *ip_out, struct address *address_out,
-                                   enum lease_refusal *refusal_out);
+/* Takes a slot for one more connection to `host` and the next address in turn that policy and limits allow, and that
+ * `f` does not avoid (NULL: any). OUTCOME_OK; OUTCOME_AT_LIMIT with *refusal_out, and the address in *ip_out when that
+ * is full; OUTCOME_ADDRESS_DENIED; OUTCOME_IP_EXHAUSTED. */
+must_check enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t *ip_out,
+                                   struct address *address_out, enum lease_refusal *refusal_out);
 /* The same for the address `ip` alone, whatever its turn and access state; OUTCOME_NOT_FOUND when the host no longer
  * lists it. */
 must_check enum outcome lease_take_at(struct pool_host *host, uint32_t ip, struct address *address_out,

@@ -74,10 +74,11 @@ void pool_forget(struct pool *p, struct fetch *f)
     TAILQ_REMOVE(&f->host->waiters, f, link);
     f->host->waiting--;
     p->waiting--;
+    pool_release_promise(f);
     STATS_SET(p->worker->page, waiting, p->waiting);
 }
 
-static void give(struct conn *conn, struct fetch *f)
+void pool_give(struct conn *conn, struct fetch *f)
 {
     bool reused = conn->served > 0 || conn->warm;
 
@@ -87,13 +88,21 @@ static void give(struct conn *conn, struct fetch *f)
     conn->exchange->start(conn, f);
 }
 
-/* The connection that has waited longest, so that all stay in use and every address has its turn; NULL: none is free.
- */
-static struct conn *take_ready(struct pool_host *host)
+/* `avoider`: not one to an address that it avoids; NULL: any. */
+static struct conn *first_ready(struct pool_host *host, const struct fetch *avoider)
+{
+    struct conn *conn = TAILQ_FIRST(&host->ready);
+
+    while (avoider && conn && fetch_avoids(avoider, conn->ip))
+        conn = TAILQ_NEXT(conn, link);
+    return conn;
+}
+
+struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider)
 {
     struct conn *conn;
 
-    while ((conn = TAILQ_FIRST(&host->ready))) {
+    while ((conn = first_ready(host, avoider))) {
         if (too_old(conn)) {
             pool_retire(conn);
             continue;
@@ -107,13 +116,13 @@ static struct conn *take_ready(struct pool_host *host)
     return NULL;
 }
 
-static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out, uint32_t *ip_out,
-                         const char **detail_out)
+enum outcome pool_dial(struct pool_host *host, struct fetch *avoider, enum lease_refusal *refusal_out, uint32_t *ip_out,
+                       const char **detail_out)
 {
     struct worker *w = host->worker;
     struct address address;
     struct conn *conn;
-    enum outcome outcome = lease_take(host, ip_out, &address, refusal_out);
+    enum outcome outcome = lease_take(host, avoider, ip_out, &address, refusal_out);
 
     if (outcome != OUTCOME_OK)
         return outcome;
@@ -125,6 +134,8 @@ static enum outcome dial(struct pool_host *host, enum lease_refusal *refusal_out
     host->dialing_count++;
     host->conns++;
     STATS_ADD(w->page, conns_dialing, 1);
+    if (avoider)
+        pool_promise(conn, avoider);
     return OUTCOME_OK;
 }
 
@@ -230,7 +241,7 @@ static enum outcome take_lease_for(struct fetch *f, uint32_t *ip_out, struct add
                                    enum lease_refusal *refusal_out)
 {
     *ip_out = f->m.ip;
-    return f->m.ip == IP_NONE ? lease_take(f->host, ip_out, address_out, refusal_out)
+    return f->m.ip == IP_NONE ? lease_take(f->host, NULL, ip_out, address_out, refusal_out)
                               : lease_take_at(f->host, f->m.ip, address_out, refusal_out);
 }
 
@@ -269,18 +280,20 @@ static void pump(struct pool_host *host)
     struct fetch *f;
 
     follow_list(host);
-    while (!host->worker->closing && (f = first_waiter(host))) {
+    while (!host->worker->closing && (f = pool_first_unpromised(host))) {
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
         const char *detail = NULL;
-        struct conn *conn = take_ready(host);
+        if (f->m.avoid_count && pool_serve_avoider(host, f))
+            continue;
+        struct conn *conn = pool_take_ready(host, NULL);
         if (conn) {
-            give(conn, f);
+            pool_give(conn, f);
             continue;
         }
         if (host->waiting <= expected(host))
             return;
-        enum outcome outcome = dial(host, &refusal, &ip, &detail);
+        enum outcome outcome = pool_dial(host, NULL, &refusal, &ip, &detail);
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
@@ -290,8 +303,7 @@ static void pump(struct pool_host *host)
             return;
         }
         pool_forget(host->pool, f);
-        f->attempts++;
-        fetch_fail(f, outcome, detail);
+        fetch_dial_failed(f, NULL, ip, outcome, detail);
     }
 }
 
@@ -370,6 +382,15 @@ static bool serve_intended(struct conn *conn)
     return false;
 }
 
+/* Whom the connection was kept or made for comes before the line. */
+static void serve_promised(struct conn *conn)
+{
+    struct fetch *f;
+
+    while (conn->state == CONN_OPEN && conn->active < conn->capacity && (f = pool_first_promised(conn)))
+        pool_give(conn, f);
+}
+
 void pool_on_open(struct conn *conn)
 {
     struct pool_host *host = conn->host;
@@ -386,6 +407,7 @@ void pool_on_open(struct conn *conn)
     if (serve_intended(conn))
         return;
     pool_file(conn);
+    serve_promised(conn);
     pump(host);
     settle(conn);
 }
@@ -400,8 +422,11 @@ void pool_on_release(struct conn *conn)
         conn_close(conn);
         return;
     }
-    pool_file(conn);
     note_read(conn);
+    serve_promised(conn);
+    if (conn->state == CONN_DEAD)
+        return;
+    pool_file(conn);
     follow_list(host);
     settle(conn);
     /* A slot given up is for the host that starves; pool_tend() comes back to this one. */
@@ -412,7 +437,7 @@ void pool_on_release(struct conn *conn)
 void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail)
 {
     struct pool_host *host = conn->host;
-    struct fetch *f = first_waiter(host);
+    struct fetch *f = conn->promises ? pool_first_promised(conn) : pool_first_unpromised(host);
 
     if (conn->intended) {
         f = conn->intended;
@@ -424,9 +449,7 @@ void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *de
     /* It was made for the head of the line, which has used up an attempt by it. */
     if (f) {
         pool_forget(host->pool, f);
-        f->attempts++;
-        f->dialed = conn;
-        fetch_fail(f, outcome, detail);
+        fetch_dial_failed(f, conn, conn->ip, outcome, detail);
     }
 }
 
@@ -445,6 +468,8 @@ void pool_on_dead(struct conn *conn)
         host->dialing_count -= !is_for_check(conn);
         STATS_ADD(w->page, conns_dialing, -1);
     }
+    if (conn->pooled)
+        pool_break_promises(conn);
     host->conns--;
     lease_return(w, host->index, conn->ip);
     pool_look_at(host);

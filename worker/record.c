@@ -1,6 +1,7 @@
 /* Filling a record from a fetch and its connection. */
 #include "worker/record.h"
 
+#include "worker/attempts.h"
 #include "worker/conn.h"
 #include "worker/pool.h"
 
@@ -32,6 +33,8 @@ static void format_short(struct buffer *line, struct record *r)
     r->input.len = r->input.len < SHORT_INPUT_BYTES ? r->input.len : SHORT_INPUT_BYTES;
     r->input_truncated = true;
     r->content_type = r->location = r->webserver = (struct span){0};
+    if (r->attempt_log.data)
+        r->attempt_log.len = 0;
     buffer_clear(line);
     record_format(line, r);
 }
@@ -82,6 +85,7 @@ void record_of_fetch(struct fetch *f, const struct conn *conn, enum outcome outc
         set_connection(&r, f, conn);
     else if (f->dialed)
         r.dialed = &f->dialed->address;
+    r.attempt_log = attempts_text(f);
     if (w->options.hash && outcome == OUTCOME_OK && f->head_done && f->digest &&
         EVP_DigestFinal_ex(f->digest, digest, NULL) == 1)
         r.sha256 = digest;

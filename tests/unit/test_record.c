@@ -386,6 +386,53 @@ static void lines_stand_one_after_the_other(void **state)
     assert_int_equal(out.data[out.len - 1], '\n');
 }
 
+static void a_log_of_attempts_tells_each_of_them(void **state)
+{
+    struct record r = answered();
+    struct record_attempt attempts[] = {
+        {.layer = "connection", .outcome = OUTCOME_RESOURCE_EXHAUSTED},
+        {.layer = "address",
+         .host_ip = &server_ip,
+         .conn_id = 7,
+         .outcome = OUTCOME_CONNECTION_REFUSED,
+         .took_us = 12345},
+        {.layer = "pool",
+         .host_ip = &own_ip,
+         .conn_id = 8,
+         .reused = true,
+         .validation = true,
+         .status = 204,
+         .waited_us = 1000},
+    };
+    static const char text[] =
+        "\"attempt_log\":[{\"layer\":\"connection\",\"error_code\":\"resource-exhausted\",\"ms\":0.000,"
+        "\"wait_ms\":0.000},{\"layer\":\"address\",\"host_ip\":\"192.0.2.7\",\"conn_id\":7,"
+        "\"reused\":false,\"error_code\":\"connection-refused\",\"ms\":12.345,\"wait_ms\":0.000},"
+        "{\"layer\":\"pool\",\"host_ip\":\"2001:db8::1\",\"conn_id\":8,\"reused\":true,"
+        "\"validation\":true,\"status_code\":204,\"ms\":0.000,\"wait_ms\":1.000}]";
+    struct buffer log = {0};
+
+    (void)state;
+    buffer_append(&log, "head", 4);
+    for (size_t i = 0; i < 3; i++)
+        record_format_attempt(&log, 4, &attempts[i]);
+    r.attempt_log = (struct span){log.data + 4, log.len - 4};
+    json_t *object = parsed(&r);
+    assert_non_null(memmem(out.data, out.len, text, sizeof text - 1));
+    assert_int_equal(json_array_size(json_object_get(object, "attempt_log")), 3);
+    json_decref(object);
+    r.attempt_log = SPAN("");
+    object = parsed(&r);
+    assert_int_equal(json_array_size(json_object_get(object, "attempt_log")), 0);
+    assert_true(json_is_array(json_object_get(object, "attempt_log")));
+    json_decref(object);
+    r.attempt_log = (struct span){0};
+    object = parsed(&r);
+    assert_null(json_object_get(object, "attempt_log"));
+    json_decref(object);
+    buffer_fini(&log);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -406,6 +453,7 @@ int main(void)
         CASE(members_of_a_connection_can_be_appended_to_others),
         CASE(ports_and_numbers_are_right_at_their_ends),
         CASE(lines_stand_one_after_the_other),
+        CASE(a_log_of_attempts_tells_each_of_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -310,6 +310,52 @@ static void the_url_of_a_redirect_counts_as_bytes(void **state)
     assert_int_equal(task_bytes(b->table), 0);
 }
 
+static void addresses_that_failed_are_kept_once_each_up_to_a_limit(void **state)
+{
+    struct bench *b = *state;
+    struct task *task = make(b, "http://a.example/", (struct input_line){0});
+    size_t before = task_bytes(b->table);
+
+    task_avoid(task, 7);
+    task_avoid(task, 7);
+    assert_int_equal(task->avoid_count, 1);
+    assert_true(task_bytes(b->table) > before);
+    for (uint32_t ip = 0; ip < 2 * TASK_AVOID_MAX; ip++)
+        task_avoid(task, ip);
+    assert_int_equal(task->avoid_count, TASK_AVOID_MAX);
+    struct url next = parse(&b->next_text, "http://b.example/");
+    task_redirect(task, &next, 302, task->method);
+    assert_int_equal(task->avoid_count, 0);
+    task_free(b->table, task);
+    assert_int_equal(task_bytes(b->table), 0);
+}
+
+static void a_log_is_kept_in_place_of_the_one_before(void **state)
+{
+    struct bench *b = *state;
+    struct task *task = make(b, "http://a.example/", (struct input_line){0});
+    size_t before = task_bytes(b->table);
+    static char bytes[TASK_LOG_MAX + 1];
+
+    assert_null(task_log_text(task).data);
+    memset(bytes, 'x', sizeof bytes);
+    task_keep_log(task, bytes, sizeof(struct task_log) - 1);
+    task_keep_log(task, bytes, sizeof bytes);
+    bytes[100] = '\n';
+    task_keep_log(task, bytes, 200);
+    assert_null(task_log_text(task).data);
+    assert_int_equal(task_bytes(b->table), before);
+    bytes[100] = 'x';
+    memset(bytes, '\n', sizeof(struct task_log));
+    task_keep_log(task, bytes, TASK_LOG_MAX);
+    assert_int_equal(task_bytes(b->table), before + TASK_LOG_MAX);
+    task_keep_log(task, bytes, sizeof(struct task_log) + 3);
+    assert_int_equal(task_log_text(task).len, 3);
+    assert_memory_equal(task_log_text(task).data, "xxx", 3);
+    task_free(b->table, task);
+    assert_int_equal(task_bytes(b->table), 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -328,6 +374,8 @@ int main(void)
         CASE(another_origin_is_crossed_into_and_stays_crossed),
         CASE(a_chain_stops_growing_at_its_limit),
         CASE(the_url_of_a_redirect_counts_as_bytes),
+        CASE(addresses_that_failed_are_kept_once_each_up_to_a_limit),
+        CASE(a_log_is_kept_in_place_of_the_one_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,7 @@ TYPES = {
     "host_ip": str, "local_ip": str, "http_version": str, "tls": dict, "sni": str, "time": str, "timings": dict,
     "attempts": int, "worker": int, "conn_id": int, "reused": bool, "profile": str, "bytes_wire": int,
     "bytes_body": int, "truncated": bool, "hash": dict, "warc": dict, "stored_response_path": str,
-    "input_truncated": bool,
+    "input_truncated": bool, "attempt_log": list,
 }
 ALWAYS = ("seq", "input", "timestamp", "failed", "time")
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

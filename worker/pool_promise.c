@@ -1,0 +1,41 @@
+/* Promises: connections that are kept, or being made, for one fetch of the line each. */
+#include "worker/pool_parts.h"
+
+struct fetch *pool_first_unpromised(const struct pool_host *host)
+{
+    struct fetch *f = TAILQ_FIRST(&host->waiters);
+
+    while (f && f->promised)
+        f = TAILQ_NEXT(f, link);
+    return f;
+}
+
+struct fetch *pool_first_promised(const struct conn *conn)
+{
+    struct fetch *f = conn->promises ? TAILQ_FIRST(&conn->host->waiters) : NULL;
+
+    while (f && f->promised != conn)
+        f = TAILQ_NEXT(f, link);
+    return f;
+}
+
+void pool_promise(struct conn *conn, struct fetch *f)
+{
+    f->promised = conn;
+    conn->promises++;
+}
+
+void pool_release_promise(struct fetch *f)
+{
+    if (f->promised)
+        f->promised->promises--;
+    f->promised = NULL;
+}
+
+void pool_break_promises(struct conn *conn)
+{
+    struct fetch *f;
+
+    while ((f = pool_first_promised(conn)))
+        pool_release_promise(f);
+}
