@@ -201,15 +201,26 @@ static bool read_tag(const char *key, json_t *value, struct buffer *hold)
     return true;
 }
 
-enum field { FIELD_URL, FIELD_METHOD, FIELD_HEADERS, FIELD_BODY, FIELD_IP, FIELD_TAG, FIELD_COUNT };
+/* One byte when it is on. */
+static bool read_switch(const char *key, json_t *value, struct buffer *hold)
+{
+    if (!json_is_boolean(value))
+        return refuse("\"%s\": true or false is expected", key);
+    if (json_is_true(value))
+        buffer_append_char(hold, '1');
+    return true;
+}
+
+enum field { FIELD_URL, FIELD_METHOD, FIELD_HEADERS, FIELD_BODY, FIELD_IP, FIELD_TAG, FIELD_VALIDATE, FIELD_COUNT };
 
 static const struct {
     const char *key;
     bool (*read)(const char *key, json_t *value, struct buffer *hold);
 } fields[FIELD_COUNT] = {
-    [FIELD_URL] = {"url", read_string},          [FIELD_METHOD] = {"method", read_method},
-    [FIELD_HEADERS] = {"headers", read_headers}, [FIELD_BODY] = {"body", read_string},
-    [FIELD_IP] = {"ip", read_addresses},         [FIELD_TAG] = {"tag", read_tag},
+    [FIELD_URL] = {"url", read_string},           [FIELD_METHOD] = {"method", read_method},
+    [FIELD_HEADERS] = {"headers", read_headers},  [FIELD_BODY] = {"body", read_string},
+    [FIELD_IP] = {"ip", read_addresses},          [FIELD_TAG] = {"tag", read_tag},
+    [FIELD_VALIDATE] = {"validate", read_switch},
 };
 
 /* Where a field's text stands in `hold`, which may move until the last field is read. */
@@ -259,6 +270,7 @@ static bool read_object(json_t *object, struct input_line *io)
     lend(&io->hold, spans[FIELD_BODY], &io->body, &io->body_len);
     lend(&io->hold, spans[FIELD_IP], &io->ip, &io->ip_len);
     lend(&io->hold, spans[FIELD_TAG], &io->tag, &io->tag_len);
+    io->validate = spans[FIELD_VALIDATE].len > 0;
     return true;
 }
 

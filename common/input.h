@@ -1,7 +1,9 @@
 #pragma once
-/* One input line: a plain URL, or a JSON object {"url":…, "method", "headers", "body", "ip", "tag"} (F1). Reads text
+/* One input line: a plain URL, or a JSON object {"url":…, "method", "headers", "body", "ip", "tag",
+ * "validate"} (F1). Reads text
  * only; URLs are judged by common/url. */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/buffer.h"
@@ -21,6 +23,7 @@ struct input_line {
     size_t ip_len;
     const char *tag; /* compact JSON text of any type, to be echoed as it is */
     size_t tag_len;
+    bool validate;      /* test the connection first */
     struct buffer hold; /* owned; reused from line to line; input_line_fini() frees it */
 };
 

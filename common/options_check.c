@@ -5,6 +5,7 @@
 #include "common/endpoint.h"
 #include "common/options_rows.h"
 #include "common/source.h"
+#include "common/status_set.h"
 #include "common/token.h"
 
 static const char *origin_of(const struct options *o, const char *name)
@@ -91,11 +92,9 @@ static bool raw_request_check(const struct options *o, struct options_error *err
         const char *name, *value;
         bool given;
     } others[] = {
-        {"method", "", *o->method},
-        {"header", "", o->header.count > 0},
-        {"user_agent", "", *o->user_agent},
-        {"data", "", *o->data},
-        {"http_version", " = 2", strcmp(o->http_version, "2") == 0},
+        {"method", "", *o->method},         {"header", "", o->header.count > 0},
+        {"user_agent", "", *o->user_agent}, {"data", "", *o->data},
+        {"validate", "", o->validate},      {"http_version", " = 2", strcmp(o->http_version, "2") == 0},
     };
 
     for (size_t i = 0; *o->raw_request && i < sizeof others / sizeof others[0]; i++) {
@@ -127,6 +126,19 @@ static bool bind_ip_check(const struct options *o, struct options_error *error_o
     return true;
 }
 
+static bool healthy_status_check(const struct options *o, struct options_error *error_out)
+{
+    struct status_set set;
+    const char *entry;
+    const char *reason;
+    char shown[OPTION_SHOW_MAX];
+
+    if (status_set_parse(&set, &o->healthy_status, &entry, &reason))
+        return true;
+    return options_fail(error_out, "healthy_status \"%s\" (%s) %s", option_show(entry, shown),
+                        origin_of(o, "healthy_status"), reason);
+}
+
 bool options_check(const struct options *o, struct options_error *error_out)
 {
     if (o->ipv4 && o->ipv6)
@@ -141,5 +153,5 @@ bool options_check(const struct options *o, struct options_error *error_out)
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_update_interval, origin_of(o, "dns_update_interval"));
     return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
-           admin_check(o, error_out);
+           healthy_status_check(o, error_out) && admin_check(o, error_out);
 }

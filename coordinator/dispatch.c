@@ -199,7 +199,8 @@ static void fill_message(struct task_message *m, const struct task *task)
         .host = task->host->index,
         .host_generation = task->host->generation,
         .flags = (first ? TASK_URL_IS_FIRST : 0u) | (same ? TASK_INPUT_IS_URL : 0u) |
-                 (task->body_dropped ? TASK_NO_BODY : 0u) | (task->crossed ? TASK_CROSSED : 0u),
+                 (task->body_dropped ? TASK_NO_BODY : 0u) | (task->crossed ? TASK_CROSSED : 0u) |
+                 (task->validate ? TASK_VALIDATE : 0u),
         .first_attempt_wall_us = task->first_attempt_wall_us,
         .started_us = task->started_us,
         .attempts = task->attempts,

@@ -44,10 +44,12 @@ void intake_line(struct intake *i, const struct feed_line *line)
     enum outcome outcome = input_line_parse(input.data + mark, input.len - mark, &i->line, &reason);
     if (outcome == OUTCOME_OK)
         outcome = url_parse(i->line.url, i->line.url_len, NULL, &i->url_text, &url, &reason);
-    if (outcome == OUTCOME_OK && *i->options->raw_request && (i->line.method || i->line.headers || i->line.body)) {
+    if (outcome == OUTCOME_OK && *i->options->raw_request &&
+        (i->line.method || i->line.headers || i->line.body || i->line.validate)) {
         outcome = OUTCOME_INVALID_URL;
-        reason =
-            "\"method\", \"headers\" and \"body\" cannot be given beside raw_request, whose bytes are all that is sent";
+        reason = "\"method\", \"headers\", \"body\" and \"validate\" cannot be given beside raw_request, whose bytes "
+                 "are all "
+                 "that is sent";
     }
     if (outcome != OUTCOME_OK) {
         struct span tag = {i->line.tag, i->line.tag_len};
@@ -58,6 +60,7 @@ void intake_line(struct intake *i, const struct feed_line *line)
         i->line.method = "POST";
         i->line.method_len = 4;
     }
+    i->line.validate |= i->options->validate;
     /* The feed asks for room before each line, so there is a slot. */
     struct task *task = task_new(i->results->tasks, line->seq, input.data, input.len, &i->line, &url);
     if (task)

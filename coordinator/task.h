@@ -38,6 +38,7 @@ struct task {
     uint16_t *chain;                            /* owned: statuses of the redirects, NULL before the first */
     unsigned chain_count;
     bool body_dropped, crossed;
+    bool validate;   /* test the connection first */
     uint32_t *avoid; /* owned: addresses that have failed it, NULL before the first */
     unsigned avoid_count;
     char *log; /* owned: what workers told of its attempts, NULL before the first and without the option */

@@ -25,6 +25,8 @@
     X(sessions_shared, "TLS sessions of other workers or runs taken from the map")         \
     X(reuses, "requests on a connection that had served one before")                       \
     X(conns_unlisted, "connections given up because the name no longer has their address") \
+    X(validations, "tests of connections before a request")                                \
+    X(validation_failures, "tests of connections that failed")                             \
     X(stray_closes, "connections closed because bytes came that belong to no request")     \
     X(bytes_in, "bytes read from sockets")                                                 \
     X(bytes_out, "bytes written to sockets")                                               \

@@ -12,6 +12,7 @@ void attempts_take(struct fetch *f, struct span carried)
     struct task_log none = {.ip = IP_NONE, .outcome = OUTCOME_OK};
 
     buffer_clear(&f->log);
+    f->layer = NULL;
     if (!f->worker->options.attempt_log || f->m.kind != TASK_FETCH)
         return;
     if (carried.len >= sizeof none)
@@ -20,11 +21,14 @@ void attempts_take(struct fetch *f, struct span carried)
         buffer_append(&f->log, &none, sizeof none);
 }
 
-/* A wait comes first: whatever the attempt after it ran on, it was made because there was a wait. */
+/* What a tested connection serves is of the same layer as its test. A wait comes first: whatever the attempt after it
+ * ran on, it was made because there was a wait. */
 static const char *layer_of(const struct fetch *f, const struct conn *conn, const struct task_log *before)
 {
     enum retry retry = outcome_row((enum outcome)before->outcome)->retry;
 
+    if (f->validated && f->layer)
+        return f->layer;
     if (retry == RETRY_AFTER_WAIT)
         return "retry";
     if (conn && conn->pooled && f->reused)
@@ -62,11 +66,13 @@ void attempts_add(struct fetch *f, const struct conn *conn, unsigned status, enu
         .host_ip = conn ? &conn->address : NULL,
         .conn_id = conn ? conn->id : 0,
         .reused = conn && conn->pooled && f->reused,
+        .validation = f->validating,
         .status = status,
         .outcome = outcome,
         .took_us = w->now_us > start_us ? w->now_us - start_us : 0,
         .waited_us = start_us - since_us,
     };
+    f->layer = attempt.layer;
     struct task_log now = {.ended_us = w->now_us, .ip = conn ? conn->ip : IP_NONE, .outcome = (uint32_t)outcome};
     memcpy(f->log.data, &now, sizeof now);
     if (f->log.len + ATTEMPT_BYTES_MAX <= TASK_LOG_MAX)

@@ -16,6 +16,7 @@
 #include "worker/pool.h"
 #include "worker/record.h"
 #include "worker/retry.h"
+#include "worker/validate.h"
 
 #define SPARES_KEPT     64
 #define STALE_TRIES_MAX 5 /* kept connections that may turn out closed before it counts as a failure */
@@ -143,6 +144,8 @@ static void reset(struct fetch *f)
     f->stale_tries = 0;
     f->ip = IP_NONE;
     f->promised = NULL;
+    f->validations = 0;
+    f->validating = f->validated = false;
     f->reused = f->unprocessed = false;
     f->started_us = f->m.started_us;
     f->first_attempt_wall_us = f->m.first_attempt_wall_us;
@@ -192,33 +195,48 @@ void fetch_submit(struct fetch *f)
         f->first_attempt_wall_us = clock_wall_us();
     }
     f->deadline_us = f->started_us + w->options.total_timeout * 1000;
-    struct span method = request_method(&w->defaults, f);
-    f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
     timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
     f->state = FETCH_WAITING;
     pool_submit(w->pool, f);
 }
 
+static void count_attempt(struct fetch *f)
+{
+    struct worker *w = f->worker;
+
+    f->attempts++;
+    f->sent_us = w->now_us;
+    histogram_add(&w->page->acquire_time, w->now_us - f->arrived_us);
+    STATS_ADD(w->page, requests, 1);
+    STATS_ADD(w->page, reuses, f->reused);
+    STATS_ADD(w->page, retries, f->attempts > 1);
+}
+
 void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
 {
     struct worker *w = f->worker;
-    uint64_t until = w->now_us + w->options.request_timeout * 1000;
+    uint64_t time_ms = w->options.request_timeout;
 
     conn_attach(conn, f);
     f->state = FETCH_ACTIVE;
-    f->reused = reused;
     f->unprocessed = false;
-    f->attempts++;
     f->ip = conn->ip;
     f->begun_us = w->now_us;
-    f->sent_us = w->now_us;
     f->first_byte_us = 0;
     answer_reset(f);
+    /* What the connection was before its test. */
+    if (!f->validated)
+        f->reused = reused;
+    if (validate_is_due(f)) {
+        validate_begin(f);
+        time_ms = w->options.test_timeout;
+    } else {
+        count_attempt(f);
+    }
+    struct span method = request_method(&w->defaults, f);
+    f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
+    uint64_t until = w->now_us + time_ms * 1000;
     timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
-    histogram_add(&w->page->acquire_time, w->now_us - f->arrived_us);
-    STATS_ADD(w->page, requests, 1);
-    STATS_ADD(w->page, reuses, reused);
-    STATS_ADD(w->page, retries, f->attempts > 1);
 }
 
 void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outcome, const void *payload, size_t len)
@@ -249,7 +267,7 @@ static uint32_t host_wait_ms(const struct fetch *f)
     return f->retry_after_ms < max ? f->retry_after_ms : (uint32_t)max;
 }
 
-static void send_record(struct fetch *f, const struct conn *conn, enum outcome outcome, const char *detail)
+void fetch_send_record(struct fetch *f, const struct conn *conn, enum outcome outcome, const char *detail)
 {
     struct worker *w = f->worker;
 
@@ -293,12 +311,12 @@ static bool redirected(struct fetch *f, const struct conn *conn)
     if (!answer_redirects(f) || w->options.max_redirects == 0 || request_raw(&w->defaults).data)
         return false;
     if (f->m.chain_count >= (uint32_t)w->options.max_redirects) {
-        send_record(f, conn, OUTCOME_TOO_MANY_REDIRECTS, NULL);
+        fetch_send_record(f, conn, OUTCOME_TOO_MANY_REDIRECTS, NULL);
         return true;
     }
     struct span location = answer_location(f);
     if (url_parse(location.data, location.len, &f->url, &w->location, &next, &reason) != OUTCOME_OK) {
-        send_record(f, conn, OUTCOME_INVALID_URL, reason);
+        fetch_send_record(f, conn, OUTCOME_INVALID_URL, reason);
         return true;
     }
     STATS_ADD(w->page, redirects, 1);
@@ -317,6 +335,11 @@ void fetch_on_complete(struct fetch *f)
     struct worker *w = f->worker;
 
     conn_detach(conn, f);
+    if (f->validating) {
+        attempts_add(f, conn, f->status, OUTCOME_OK);
+        validate_on_answer(f, conn);
+        return;
+    }
     STATS_ADD(w->page, responses, 1);
     STATS_ADD(w->page, response_us, w->now_us - f->sent_us);
     STATS_ADD(w->page, body_bytes, f->wire_bytes);
@@ -335,11 +358,11 @@ void fetch_on_complete(struct fetch *f)
     const char *detail = NULL;
     enum outcome fault = answer_end_body(f, &detail);
     if (fault != OUTCOME_OK) {
-        send_record(f, conn, fault, detail);
+        fetch_send_record(f, conn, fault, detail);
         return;
     }
     bool limited = f->status == 429 || (f->status == 503 && f->retry_after_given);
-    send_record(f, conn, limited ? OUTCOME_RATE_LIMITED : OUTCOME_OK, NULL);
+    fetch_send_record(f, conn, limited ? OUTCOME_RATE_LIMITED : OUTCOME_OK, NULL);
 }
 
 /* A kept connection that the server had closed before the request came: no fault of the URL. */
@@ -347,7 +370,7 @@ static bool was_stale(const struct fetch *f, enum outcome outcome)
 {
     struct span method = request_method(&f->worker->defaults, f);
 
-    return f->reused && f->status == 0 && f->stale_tries < STALE_TRIES_MAX &&
+    return (f->reused || f->validated) && f->status == 0 && f->stale_tries < STALE_TRIES_MAX &&
            (outcome == OUTCOME_CONNECTION_CLOSED || outcome == OUTCOME_CONNECTION_BROKEN) &&
            (f->unprocessed || outcome_method_idempotent(method.data, method.len));
 }
@@ -367,14 +390,23 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
     }
     if (conn && was_stale(f, outcome)) {
         f->stale_tries++;
-        f->attempts--;
+        if (f->validating)
+            validate_undo(f);
+        else
+            f->attempts--;
+        f->validated = f->validating = false;
         f->state = FETCH_WAITING;
         timer_set(&w->timers, &f->timer, f->deadline_us);
         pool_resubmit(w->pool, f);
         return;
     }
+    if (conn && f->validating && outcome != OUTCOME_DEADLINE) {
+        validate_on_failure(f, conn, outcome, detail);
+        return;
+    }
+    f->validating = false;
     if (!retried(f, outcome))
-        send_record(f, conn, outcome, detail);
+        fetch_send_record(f, conn, outcome, detail);
 }
 
 void fetch_dial_failed(struct fetch *f, const struct conn *dialed, uint32_t ip, enum outcome outcome,

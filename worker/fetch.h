@@ -54,6 +54,10 @@ struct fetch {
     uint32_t ip;           /* that the last attempt went to, or IP_NONE */
     struct conn *promised; /* while waiting: the connection that is kept, or being made, for it; NULL: any will do */
     struct buffer log;     /* struct task_log and the text of the attempts; empty without the option */
+    unsigned validations;  /* tests of connections begun for it */
+    bool validating;       /* its test is under way: what is sent is a HEAD without a body */
+    bool validated;        /* the connection that is promised to it, or that it is on, has passed */
+    const char *layer;     /* of the attempt last logged; NULL: none */
     uint64_t begun_us;     /* when it was put on its connection */
     unsigned stale_tries;  /* times a kept connection turned out to be closed */
     bool reused;           /* the connection had served a request before */
@@ -101,6 +105,8 @@ void fetch_on_complete(struct fetch *f);
 /* The attempt failed: retried as the outcome table says, or recorded; gone after this call, or waiting again. `detail`:
  * a clause, or NULL. */
 void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail);
+/* Ends it with its record: `conn` is the connection it was on last, or NULL. Gone after this call. */
+void fetch_send_record(struct fetch *f, const struct conn *conn, enum outcome outcome, const char *detail);
 /* A connection for it could not be made: `dialed`, or none could be begun, to `ip` or IP_NONE. Counts the attempt; then
  * as fetch_fail(). */
 void fetch_dial_failed(struct fetch *f, const struct conn *dialed, uint32_t ip, enum outcome outcome,

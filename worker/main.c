@@ -124,6 +124,8 @@ static void open_parts(struct worker *w)
     open_loop(w);
     if (!source_list_open(&w->sources, &w->options.bind_ip, &entry, &reason))
         die_usage("bind_ip \"%s\" %s", entry, reason);
+    if (!status_set_parse(&w->healthy, &w->options.healthy_status, &entry, &reason))
+        die_usage("healthy_status \"%s\" %s", entry, reason);
     if (!request_defaults_init(&w->defaults, &w->options, &reason))
         die_usage("%s%s%s", w->options.raw_request, *w->options.raw_request ? ": " : "", reason);
     w->tls = tls_context_new(&w->options, &reason);

@@ -9,6 +9,7 @@
 #include "worker/chore.h"
 #include "worker/lease.h"
 #include "worker/pool_parts.h"
+#include "worker/validate.h"
 
 #define SHARE_REQUESTS 16 /* what a connection may serve while another host waits for its slot */
 
@@ -103,7 +104,7 @@ struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider
     struct conn *conn;
 
     while ((conn = first_ready(host, avoider))) {
-        if (too_old(conn)) {
+        if (too_old(conn) || conn->unfit) {
             pool_retire(conn);
             continue;
         }
@@ -284,6 +285,11 @@ static void pump(struct pool_host *host)
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
         const char *detail = NULL;
+        if (validate_is_lost(f)) {
+            pool_forget(host->pool, f);
+            fetch_fail(f, OUTCOME_VALIDATION_FAILED, "each connection was closed after its test");
+            continue;
+        }
         if (f->m.avoid_count && pool_serve_avoider(host, f))
             continue;
         struct conn *conn = pool_take_ready(host, NULL);
@@ -389,6 +395,11 @@ static void serve_promised(struct conn *conn)
 
     while (conn->state == CONN_OPEN && conn->active < conn->capacity && (f = pool_first_promised(conn)))
         pool_give(conn, f);
+    /* It takes nothing new: who waited for it needs another one. */
+    if (conn->state == CONN_RETIRING && conn->promises) {
+        pool_break_promises(conn);
+        pool_look_at(conn->host);
+    }
 }
 
 void pool_on_open(struct conn *conn)
@@ -418,10 +429,12 @@ void pool_on_release(struct conn *conn)
 
     if (conn->state == CONN_DEAD)
         return;
-    if (conn->active == 0 && (conn->state == CONN_RETIRING || too_old(conn))) {
+    if (conn->unfit)
+        pool_retire(conn);
+    if (conn->active == 0 && (conn->state == CONN_RETIRING || too_old(conn)))
         conn_close(conn);
+    if (conn->state == CONN_DEAD)
         return;
-    }
     note_read(conn);
     serve_promised(conn);
     if (conn->state == CONN_DEAD)

@@ -51,6 +51,9 @@ must_check enum outcome pool_dial_for(struct fetch *f, const char **detail_out);
 /* Closes all open connections, or the idle ones; returns how many. What runs on them fails as if the server had closed
  * them. */
 unsigned pool_flush(struct pool *p, bool idle_only);
+/* The same, but the line passes the fetch by: it waits for `conn`, which is released next. If that dies first, it is as
+ * any other, and no longer validated. */
+void pool_resubmit_on(struct conn *conn, struct fetch *f);
 /* Takes a waiting fetch out of the line. */
 void pool_forget(struct pool *p, struct fetch *f);
 /* The host of the shared table's slot; NULL when the slot is no longer of this generation. */

@@ -32,10 +32,18 @@ void pool_release_promise(struct fetch *f)
     f->promised = NULL;
 }
 
+void pool_resubmit_on(struct conn *conn, struct fetch *f)
+{
+    pool_resubmit(conn->host->pool, f);
+    pool_promise(conn, f);
+}
+
 void pool_break_promises(struct conn *conn)
 {
     struct fetch *f;
 
-    while ((f = pool_first_promised(conn)))
+    while ((f = pool_first_promised(conn))) {
         pool_release_promise(f);
+        f->validated = false;
+    }
 }

@@ -174,6 +174,8 @@ void request_defaults_fini(struct request_defaults *d)
 
 struct span request_method(const struct request_defaults *d, const struct fetch *f)
 {
+    if (f->validating)
+        return (struct span){"HEAD", 4};
     return f->method.len ? f->method : d->method;
 }
 
@@ -189,6 +191,8 @@ bool request_can_be_followed(const struct request_defaults *d)
 
 struct span request_body(const struct request_defaults *d, const struct fetch *f)
 {
+    if (f->validating)
+        return (struct span){0};
     if (f->body.data)
         return f->body;
     /* A line that names its own method asks for a request of its own; the option's body goes with the option's method.

@@ -9,6 +9,7 @@
 
 #include "common/options.h"
 #include "common/source.h"
+#include "common/status_set.h"
 #include "common/timers.h"
 #include "shm/region.h"
 #include "worker/request.h"
@@ -44,6 +45,7 @@ struct worker {
     struct session_map *sessions; /* NULL: none are shared */
     struct request_defaults defaults;
     struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */
+    struct status_set healthy;  /* of healthy_status */
     struct pool *pool;
     struct conn_list dirty;   /* have output to gather and send before the turn ends */
     struct conn_list dead;    /* to be freed when the turn ends */

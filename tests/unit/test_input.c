@@ -126,6 +126,21 @@ static void body_may_hold_a_nul_byte(void **state)
     assert_memory_equal(line.body, "a\0b", 3);
 }
 
+static void validate_is_a_switch_that_is_off(void **state)
+{
+    (void)state;
+    accept("{\"url\":\"http://a/\",\"validate\":true}");
+    assert_true(line.validate);
+    accept("{\"url\":\"http://a/\",\"validate\":false}");
+    assert_false(line.validate);
+    accept("{\"validate\":true,\"url\":\"http://a/\"}");
+    assert_true(line.validate);
+    accept("http://a/");
+    assert_false(line.validate);
+    static const char bad[] = "{\"url\":\"http://a/\",\"validate\":1}";
+    assert_string_equal(refusal(bad, sizeof bad - 1), "\"validate\": true or false is expected");
+}
+
 static void tag_is_echoed_as_compact_json(void **state)
 {
     (void)state;
@@ -287,6 +302,7 @@ int main(void)
         cmocka_unit_test(nothing_is_kept_from_the_line_before),
         cmocka_unit_test(body_without_method_leaves_the_method_to_the_caller),
         cmocka_unit_test(body_may_hold_a_nul_byte),
+        cmocka_unit_test(validate_is_a_switch_that_is_off),
         cmocka_unit_test(tag_is_echoed_as_compact_json),
         cmocka_unit_test(tag_of_4096_bytes_is_the_longest),
         cmocka_unit_test(method_of_64_bytes_is_the_longest),

@@ -85,6 +85,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     w->base = event_base_new();
     assert_non_null(w->base);
     assert_true(source_list_open(&w->sources, &w->options.bind_ip, &reason, &reason));
+    assert_true(status_set_parse(&w->healthy, &w->options.healthy_status, &reason, &reason));
     assert_true(request_defaults_init(&w->defaults, &w->options, &reason));
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
