@@ -13,6 +13,15 @@
     } while (0)
 #define member_text(b, literal, text) json_member_string((b), literal, (text), strlen(text))
 
+static void put_time(struct buffer *b, uint64_t wall_us)
+{
+    buffer_reserve(b, CLOCK_RFC3339_LEN + 2);
+    b->data[b->len] = '"';
+    clock_rfc3339(wall_us, b->data + b->len + 1);
+    b->data[b->len + 1 + CLOCK_RFC3339_LEN] = '"';
+    b->len += CLOCK_RFC3339_LEN + 2;
+}
+
 static void put_request(struct buffer *b, const struct record *r)
 {
     json_member_uint(b, "seq", r->seq);
@@ -34,11 +43,7 @@ static void put_request(struct buffer *b, const struct record *r)
         json_member_string(b, "path", r->path.data, r->path.len);
     }
     json_key(b, "timestamp");
-    buffer_reserve(b, CLOCK_RFC3339_LEN + 2);
-    b->data[b->len] = '"';
-    clock_rfc3339(r->timestamp_wall_us, b->data + b->len + 1);
-    b->data[b->len + 1 + CLOCK_RFC3339_LEN] = '"';
-    b->len += CLOCK_RFC3339_LEN + 2;
+    put_time(b, r->timestamp_wall_us);
 }
 
 static void put_result(struct buffer *b, const struct record *r)
@@ -214,6 +219,11 @@ static void put_exchange(struct buffer *b, const struct record *r)
     }
     if (r->sha256)
         put_hash(b, r->sha256);
+}
+
+/* What readers of the line find from its end: the log, then the tag. */
+static void put_tail(struct buffer *b, const struct record *r)
+{
     if (r->attempt_log.data) {
         json_key(b, "attempt_log");
         buffer_append_char(b, '[');
@@ -235,6 +245,26 @@ void record_format(struct buffer *out, const struct record *r)
     put_connection(out, r);
     put_times(out, r);
     put_exchange(out, r);
+    put_tail(out, r);
+    json_close(out);
+    buffer_append_char(out, '\n');
+}
+
+void record_format_stale(struct buffer *out, const struct record *r, const struct record_stale *stale)
+{
+    json_open(out);
+    put_request(out, r);
+    json_member_bool(out, "failed", false);
+    buffer_append_char(out, ',');
+    buffer_append(out, stale->members.data, stale->members.len);
+    put_times(out, r);
+    if (r->attempts)
+        json_member_uint(out, "attempts", r->attempts);
+    json_member_bool(out, "stale", true);
+    json_key(out, "stale_since");
+    put_time(out, stale->since_wall_us);
+    member_text(out, "stale_reason", outcome_name(stale->reason));
+    put_tail(out, r);
     json_close(out);
     buffer_append_char(out, '\n');
 }

@@ -75,5 +75,15 @@ struct record_attempt {
 void record_format_attempt(struct buffer *out, size_t start, const struct record_attempt *a);
 /* Appends the members of a connection, to be given to record_format() each time. */
 void record_format_connection(struct buffer *out, const struct record_connection *c);
+/* What a record tells of an answer that was kept earlier and stands in for a failure. */
+struct record_stale {
+    struct span members; /* of the kept answer: JSON members without braces */
+    uint64_t since_wall_us;
+    enum outcome reason;
+};
+
+/* Appends the record as one line with its newline; request, times, attempts, log and tag are of `r`, all else is the
+ * kept answer's. */
+void record_format_stale(struct buffer *out, const struct record *r, const struct record_stale *stale);
 /* Appends the record as one line with its newline. */
 void record_format(struct buffer *out, const struct record *r);

@@ -317,6 +317,7 @@ static void wire(struct coordinator *c)
         .page = c->page,
         .default_method = default_method(c),
     };
+    c->results.answers = answers_open(c->store, o);
     intake_init(&c->intake, &c->results, o);
     c->feed = feed_open(c->base, c->input_fd, o->max_line, on_line, wants_more, c);
     c->progress = progress_open(c->base, &c->region, o, look, c);
@@ -508,6 +509,8 @@ static void close_parts(struct coordinator *c)
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);
+    buffer_fini(&c->results.log);
+    answers_close(c->results.answers);
     sessions_close(c->sessions);
     if (c->store)
         store_close(c->store);

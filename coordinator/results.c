@@ -62,14 +62,12 @@ static struct span attempt_log(const struct task *task)
     return log.data ? log : (struct span){"", 0};
 }
 
-void results_fail(struct results *r, struct task *task, enum outcome outcome, const char *detail)
+static struct record record_of(const struct results *r, const struct task *task)
 {
     struct record record = {
         .seq = task->seq,
         .input = task->input,
         .timestamp_wall_us = task->first_attempt_wall_us ? task->first_attempt_wall_us : clock_wall_us(),
-        .outcome = outcome,
-        .detail = detail,
         .method = task->method.data ? task->method : r->default_method,
         .content_length = -1,
         .chain = task->chain,
@@ -85,18 +83,100 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
     set_url(&record, &task->first_url);
     if (task->chain_count)
         record.final_url = (struct span){task->url.text, task->url.len};
-    put(r, &record);
+    return record;
+}
+
+/* The log that is told, with the kept answer at its end. */
+static struct span log_with_kept(struct results *r, struct span log, unsigned status, uint64_t from_us)
+{
+    struct record_attempt attempt = {.layer = "cache", .status = status, .took_us = clock_us() - from_us};
+
+    buffer_clear(&r->log);
+    buffer_append(&r->log, log.data, log.len);
+    record_format_attempt(&r->log, 0, &attempt);
+    return (struct span){r->log.data, r->log.len};
+}
+
+/* Makes the record of a kept answer in place of `outcome`, if there is one; `log` is what is to be told of the attempts
+ * (with that option). */
+static bool put_kept(struct results *r, const struct task *task, enum outcome outcome, struct span log)
+{
+    uint64_t from_us = clock_us();
+    struct answer kept;
+
+    if (!answers_find(r->answers, task, r->default_method, &kept))
+        return false;
+    struct record record = record_of(r, task);
+    if (r->options->attempt_log)
+        record.attempt_log = log_with_kept(r, log, kept.status, from_us);
+    struct record_stale stale = {.members = kept.members, .since_wall_us = kept.since_wall_us, .reason = outcome};
+    record_format_stale(records_buffer(r->records), &record, &stale);
+    records_added(r->records);
+    count(r, OUTCOME_OK);
+    STATS_ADD(r->page, stale_answers, 1);
+    return true;
+}
+
+/* After the record. */
+static void end_task(struct results *r, struct task *task)
+{
     frontier_leave(r->frontier, task);
     task_free(r->tasks, task);
 }
 
+void results_fail(struct results *r, struct task *task, enum outcome outcome, const char *detail)
+{
+    if (answers_stand_in(outcome) && put_kept(r, task, outcome, task_log_text(task))) {
+        STATS_ADD(r->page, records, 1);
+        STATS_ADD(r->page, outcomes[OUTCOME_OK], 1);
+    } else {
+        struct record record = record_of(r, task);
+        record.outcome = outcome;
+        record.detail = detail;
+        put(r, &record);
+    }
+    end_task(r, task);
+}
+
+/* The log in a record line that a worker made: it stands before the tag, which ends the line. */
+static struct span log_of_line(const char *line, size_t len, const struct task *task)
+{
+    static const char key[] = ",\"attempt_log\":[";
+    const char *from = memmem(line, len, key, sizeof key - 1);
+    size_t tail = strlen("]}\n") + (task->tag.len ? strlen(",\"tag\":") + task->tag.len : 0);
+
+    if (!from || (size_t)(line + len - from) < sizeof key - 1 + tail || line[len - tail] != ']')
+        return (struct span){0};
+    from += sizeof key - 1;
+    return (struct span){from, (size_t)(line + len - tail - from)};
+}
+
+/* A worker's record, which is in the buffer already, is told as it is, or a kept answer in its place. */
 static void finish(struct results *r, struct task *task, const struct result_message *m)
 {
-    records_added(r->records);
-    count(r, (enum outcome)m->outcome);
+    struct buffer *out = records_buffer(r->records);
+    size_t start = out->len - m->len;
+    struct span log = {0};
+
+    if (m->outcome == OUTCOME_OK)
+        answers_keep(r->answers, task, r->default_method, m->status, out->data + start, m->len);
+    bool replaced = r->answers && answers_stand_in((enum outcome)m->outcome);
+    if (replaced) {
+        log = log_of_line(out->data + start, m->len, task);
+        buffer_clear(&r->scratch);
+        buffer_append(&r->scratch, out->data + start, m->len);
+        log.data = log.data ? r->scratch.data + (log.data - (out->data + start)) : NULL;
+        out->len = start;
+        replaced = put_kept(r, task, (enum outcome)m->outcome, log);
+        if (!replaced)
+            buffer_append(out, r->scratch.data, m->len);
+    }
+    if (!replaced) {
+        records_added(r->records);
+        count(r, (enum outcome)m->outcome);
+    }
     dispatch_count_answer(r->dispatch, task->host);
-    frontier_leave(r->frontier, task);
-    task_free(r->tasks, task);
+    end_task(r, task);
 }
 
 /* An attempt on another connection goes to another address too, if there is one. */
@@ -107,6 +187,14 @@ static void retry(struct results *r, struct task *task, const struct result_mess
     task_keep_log(task, log, m->len);
     if ((kind == RETRY_OTHER_ADDRESS || kind == RETRY_NEW_CONNECTION) && m->ip != IP_NONE)
         task_avoid(task, m->ip);
+    /* What is kept comes before a wait. */
+    if (kind == RETRY_AFTER_WAIT && put_kept(r, task, (enum outcome)m->outcome, task_log_text(task))) {
+        STATS_ADD(r->page, records, 1);
+        STATS_ADD(r->page, outcomes[OUTCOME_OK], 1);
+        dispatch_count_answer(r->dispatch, task->host);
+        end_task(r, task);
+        return;
+    }
     frontier_delay(r->frontier, task, m->delay_ms);
 }
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/options.h"
+#include "coordinator/answers.h"
 #include "coordinator/chores.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/fleet.h"
@@ -26,10 +27,12 @@ struct results {
     const struct options *options;
     struct stats_page *page;
     struct span default_method;
-    uint64_t done, failed; /* records made */
-    uint64_t answered;     /* results that ended work in a worker: all but tasks handed back */
+    struct answers *answers; /* NULL: none are kept */
+    uint64_t done, failed;   /* records made */
+    uint64_t answered;       /* results that ended work in a worker: all but tasks handed back */
     uint64_t outcomes[OUTCOME_COUNT];
     struct buffer scratch; /* a redirect's next URL */
+    struct buffer log;     /* of a record whose answer is a kept one */
 };
 
 /* Reads all rings as far as the record buffer allows; returns the number of messages taken. */

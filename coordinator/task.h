@@ -38,6 +38,7 @@ struct task {
     uint16_t *chain;                            /* owned: statuses of the redirects, NULL before the first */
     unsigned chain_count;
     bool body_dropped, crossed;
+    bool plain;      /* the line asks for the URL alone: no headers, body or addresses of its own */
     bool validate;   /* test the connection first */
     uint32_t *avoid; /* owned: addresses that have failed it, NULL before the first */
     unsigned avoid_count;

@@ -41,6 +41,7 @@
     X(dns_failures, "names that could not be resolved (coordinator)")                      \
     X(worker_deaths, "workers that died (coordinator)")                                    \
     X(requeued, "tasks given to another worker after a death (coordinator)")               \
+    X(stale_answers, "records of kept answers in place of failures (coordinator)")         \
     X(bytes_written, "bytes of records written (coordinator)")
 
 #define STATS_GAUGES(X)                                                          \

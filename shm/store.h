@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/address.h"
+#include "common/buffer.h"
 #include "common/outcome.h"
 
 struct store;
@@ -37,6 +38,20 @@ must_check enum outcome store_dns_get(struct store *s, const char *name, size_t 
                                       struct store_dns **dns_out);
 /* Queues an answer; written by the next store_commit(). Copies. */
 void store_dns_put(struct store *s, const char *name, size_t name_len, const struct store_dns *dns);
+#define STORE_ANSWER_KEY_BYTES 32
+#define STORE_ANSWER_MAX       16384 /* bytes of a kept answer */
+
+/* Makes the table of kept answers ready, and forgets those from before `oldest_wall_us`. Before the first of the calls
+ * below, with nothing pending. OUTCOME_SYSTEM: it can't be used (logged). */
+must_check enum outcome store_answer_open(struct store *s, uint64_t oldest_wall_us);
+/* Queues an answer, `len` bytes at most STORE_ANSWER_MAX, in place of the one under the same key. OUTCOME_FULL: there
+ * are `max` others; OUTCOME_SYSTEM: the map takes no more (logged). */
+must_check enum outcome store_answer_put(struct store *s, const uint8_t key[STORE_ANSWER_KEY_BYTES], uint64_t wall_us,
+                                         const char *text, size_t len, uint64_t max);
+/* Copies the answer under `key` into `text_out` (cleared first) and says when it was kept; OUTCOME_NOT_FOUND when there
+ * is none, or none that is not from before `oldest_wall_us`. */
+must_check enum outcome store_answer_get(struct store *s, const uint8_t key[STORE_ANSWER_KEY_BYTES],
+                                         uint64_t oldest_wall_us, struct buffer *text_out, uint64_t *wall_us_out);
 /* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept
  * going without: the map is a cache here. */
 void store_commit(struct store *s);

@@ -20,6 +20,7 @@
 struct store {
     MDB_env *env;
     MDB_dbi dns, sessions;
+    MDB_dbi answers;   /* once store_answer_open() was called */
     bool has_sessions; /* an older map has no such database, and a stranger's file is not asked for secrets */
     MDB_txn *reader;   /* kept reset between reads; NULL until the first */
     MDB_txn *writer;   /* NULL when nothing is pending */

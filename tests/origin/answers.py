@@ -449,6 +449,7 @@ async def no_location(x):
 
 # Answers that change, counted by path and query: /limit/CODE?n=&after= (n times CODE, then 200)
 # /flaky/none|head|body?how=rst|fin|cut&n= (n times broken, then 200); add a parameter to count apart
+# /spoils/CODE|rst|silent?n=&after= (n times 200, then that)
 
 
 def times_before(x):
@@ -461,6 +462,17 @@ async def limit(x):
         return await x.whole()
     fields = ["Retry-After: " + x.query["after"]] if "after" in x.query else []
     return await x.whole(int(x.argument("429")), *fields, body=b"wait")
+
+
+@answer
+async def spoils(x):
+    if times_before(x) < x.number("n", 1):
+        return await x.whole(200, "Location: /somewhere", body=b"good")
+    how = x.argument("rst")
+    if how in ("rst", "silent"):
+        return await {"rst": rst, "silent": silent}[how](x)
+    fields = ["Retry-After: " + x.query["after"]] if "after" in x.query else []
+    return await x.whole(int(how), *fields, body=b"wait")
 
 
 @answer

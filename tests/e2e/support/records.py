@@ -15,6 +15,7 @@ TYPES = {
     "attempts": int, "worker": int, "conn_id": int, "reused": bool, "profile": str, "bytes_wire": int,
     "bytes_body": int, "truncated": bool, "hash": dict, "warc": dict, "stored_response_path": str,
     "input_truncated": bool, "attempt_log": list,
+    "stale": bool, "stale_since": str, "stale_reason": str,
 }
 ALWAYS = ("seq", "input", "timestamp", "failed", "time")
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
