@@ -16,9 +16,11 @@ struct addresses {
     uint32_t *buckets, *next; /* IPs by hash, chained; those without users too, until their place is taken */
     uint32_t *next_free;      /* places without users, most of them: FREE_NOT says not in the list */
     uint32_t *users;          /* hosts that list the IP */
+    uint32_t *refs;           /* the lists as they were written */
+    uint8_t *learned;         /* by IP, while a list is replaced: enum access_state in the old one */
     uint32_t mask, ips_used, free_ip;
     uint32_t runs_used;
-    uint32_t free_runs[RUN_CLASSES]; /* heads of lists threaded through the references themselves */
+    uint32_t free_runs[RUN_CLASSES]; /* heads of lists threaded through refs */
 };
 
 struct addresses *addresses_new(struct iptable *table)
@@ -34,8 +36,10 @@ struct addresses *addresses_new(struct iptable *table)
         a->next = malloc(table->ips_max * sizeof *a->next);
         a->next_free = malloc(table->ips_max * sizeof *a->next_free);
         a->users = calloc(table->ips_max, sizeof *a->users);
+        a->refs = malloc(table->ip_refs_max * sizeof *a->refs);
+        a->learned = calloc(table->ips_max, sizeof *a->learned);
     }
-    if (!a || !a->buckets || !a->next || !a->next_free || !a->users)
+    if (!a || !a->buckets || !a->next || !a->next_free || !a->users || !a->refs || !a->learned)
         die("out of memory: no room for %u addresses; a smaller --max-hosts needs less", table->ips_max);
     memset(a->buckets, 0xff, buckets * sizeof *a->buckets);
     memset(a->free_runs, 0xff, sizeof a->free_runs);
@@ -50,6 +54,8 @@ void addresses_free(struct addresses *a)
     free(a->next);
     free(a->next_free);
     free(a->users);
+    free(a->refs);
+    free(a->learned);
     free(a);
 }
 
@@ -143,7 +149,7 @@ static uint32_t take_run(struct addresses *a, uint32_t count)
     uint32_t first = a->free_runs[class];
 
     if (first != NONE) {
-        a->free_runs[class] = a->table->ip_refs[first];
+        a->free_runs[class] = a->refs[first];
         return first;
     }
     if ((1u << class) > a->table->ip_refs_max - a->runs_used)
@@ -156,14 +162,40 @@ static uint32_t take_run(struct addresses *a, uint32_t count)
 static void leave_run(struct addresses *a, struct address_run run)
 {
     for (uint32_t i = 0; i < run.count; i++)
-        leave_ip(a, a->table->ip_refs[run.first + i]);
+        leave_ip(a, a->refs[run.first + i]);
     unsigned class = run_class(run.count);
-    a->table->ip_refs[run.first] = a->free_runs[class];
+    a->refs[run.first] = a->free_runs[class];
     a->free_runs[class] = run.first;
 }
 
-enum outcome addresses_publish(struct addresses *a, uint32_t index, const struct address *list, uint32_t count,
-                               struct address_run *run_io)
+/* What the list that is replaced says of its addresses now, or nothing again. */
+static void note_learned(struct addresses *a, struct address_run run, bool wanted)
+{
+    for (uint32_t i = 0; i < run.count; i++) {
+        uint32_t ip = a->refs[run.first + i];
+        a->learned[ip] = wanted ? (uint8_t)iptable_access_of(a->table, run.first + i, ip) : ACCESS_UNKNOWN;
+    }
+}
+
+/* Lists replace each other within microseconds of a worker's 403: it counts although the coordinator has not heard of
+ * it. */
+static enum access_state joined_state(const struct addresses *a, uint32_t ip, const uint8_t *states, uint32_t i)
+{
+    enum access_state said = states ? (enum access_state)states[i] : ACCESS_UNKNOWN;
+    enum access_state learned = (enum access_state)a->learned[ip];
+
+    if (said == ACCESS_FIXED || said == ACCESS_BLACK || learned == ACCESS_FIXED || learned == ACCESS_UNKNOWN)
+        return said;
+    return learned;
+}
+
+uint32_t addresses_ip(const struct addresses *a, struct address_run run, uint32_t i)
+{
+    return a->refs[run.first + i];
+}
+
+enum outcome addresses_publish(struct addresses *a, uint32_t index, const struct address *list, const uint8_t *states,
+                               uint32_t count, struct address_run *run_io)
 {
     struct address_run run = {.first = take_run(a, count), .count = count};
 
@@ -173,13 +205,20 @@ enum outcome addresses_publish(struct addresses *a, uint32_t index, const struct
         uint32_t ip = use_ip(a, &list[i]);
         if (ip == NONE) {
             for (uint32_t j = 0; j < i; j++)
-                leave_ip(a, a->table->ip_refs[run.first + j]);
-            a->table->ip_refs[run.first] = a->free_runs[run_class(count)];
+                leave_ip(a, a->refs[run.first + j]);
+            a->refs[run.first] = a->free_runs[run_class(count)];
             a->free_runs[run_class(count)] = run.first;
             return OUTCOME_FULL;
         }
-        a->table->ip_refs[run.first + i] = ip;
+        a->refs[run.first + i] = ip;
     }
+    note_learned(a, *run_io, true);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ip = a->refs[run.first + i];
+        uint32_t entry = ip_ref_pack(ip, joined_state(a, ip, states, i));
+        __atomic_store_n(&a->table->ip_refs[run.first + i], entry, __ATOMIC_RELEASE);
+    }
+    note_learned(a, *run_io, false);
     iptable_host_publish(a->table, index, run.first, run.count);
     if (run_io->count)
         leave_run(a, *run_io);

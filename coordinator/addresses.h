@@ -1,6 +1,7 @@
 #pragma once
 /* Room for addresses in the shared tables: each IP once, counted by the hosts that list it, and runs of references for
- * the lists. The coordinator alone calls this. */
+ * the lists. What they say is kept here too: a broken worker can scribble on the shared lists, not on these. The
+ * coordinator alone calls this. */
 
 #include <stdint.h>
 
@@ -19,9 +20,12 @@ struct address_run {
     uint32_t first, count;
 };
 
-/* Publishes `list` (`count` of 1..65535) for host `index` in place of *run_io, whose room is given back. OUTCOME_FULL:
- * the tables have no room, nothing was changed. */
+/* Publishes `list` (`count` of 1..65535) for host `index` in place of *run_io, whose room is given back. `states`: an
+ * enum access_state for each, or NULL for all unknown; what workers have learned of an address that stays goes before
+ * an ACCESS_UNKNOWN or ACCESS_WHITE in it. OUTCOME_FULL: the tables have no room, nothing was changed. */
 must_check enum outcome addresses_publish(struct addresses *a, uint32_t index, const struct address *list,
-                                          uint32_t count, struct address_run *run_io);
+                                          const uint8_t *states, uint32_t count, struct address_run *run_io);
+/* The index into ips of entry `i` of a list. */
+uint32_t addresses_ip(const struct addresses *a, struct address_run run, uint32_t i);
 /* Takes the list of a host away. */
 void addresses_drop(struct addresses *a, uint32_t index, struct address_run *run_io);

@@ -433,3 +433,8 @@ uint32_t frontier_hosts(const struct frontier *f)
 {
     return hosts_count(f->hosts);
 }
+
+struct hosts *frontier_host_table(const struct frontier *f)
+{
+    return f->hosts;
+}

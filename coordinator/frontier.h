@@ -55,3 +55,5 @@ void frontier_unblock(struct frontier *f, unsigned count);
 bool frontier_has_blocked(const struct frontier *f);
 uint64_t frontier_queued(const struct frontier *f);
 uint32_t frontier_hosts(const struct frontier *f);
+/* Its hosts, for who must find them by their slots; the frontier's. */
+struct hosts *frontier_host_table(const struct frontier *f);

@@ -12,6 +12,9 @@ struct hosts {
     uint32_t mask, count, max;
     uint32_t slots_used;  /* of the shared table, from the start */
     uint32_t *free_slots; /* stack of those given back */
+    struct host **slots;  /* by slot */
+    hosts_judge judge;    /* or NULL */
+    void *judge_user;
     uint32_t free_count;
     struct host_queue idle; /* without tasks, longest first */
 };
@@ -28,7 +31,8 @@ struct hosts *hosts_new(struct region *region, uint32_t max)
     if (!h || !h->buckets)
         die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", max);
     h->free_slots = malloc(max * sizeof *h->free_slots);
-    if (!h->free_slots)
+    h->slots = calloc(max, sizeof(struct host *));
+    if (!h->free_slots || !h->slots)
         die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", max);
     h->region = region;
     h->mask = buckets - 1;
@@ -52,6 +56,7 @@ void hosts_free(struct hosts *h)
     addresses_free(h->addresses);
     free(h->buckets);
     free(h->free_slots);
+    free(h->slots);
     free(h);
 }
 
@@ -95,6 +100,7 @@ static void forget(struct hosts *h, struct host *host)
     TAILQ_REMOVE(&h->idle, host, link);
     addresses_drop(h->addresses, host->index, &host->run);
     h->free_slots[h->free_count++] = host->index;
+    h->slots[host->index] = NULL;
     h->count--;
     free(host);
 }
@@ -158,6 +164,7 @@ static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *
     host->generation = iptable_host_set(&h->region->table, index, host->scheme, host->name, host->name_len, host->port);
     host->chain = *bucket_of(h, hash);
     *bucket_of(h, hash) = host;
+    h->slots[index] = host;
     h->count++;
     return host;
 }
@@ -194,13 +201,39 @@ uint32_t hosts_count(const struct hosts *h)
     return h->count;
 }
 
+void hosts_use_judge(struct hosts *h, hosts_judge judge, void *user)
+{
+    h->judge = judge;
+    h->judge_user = user;
+}
+
+bool hosts_at(const struct hosts *h, uint32_t index, struct host **host_out)
+{
+    if (index >= h->slots_used)
+        return false;
+    *host_out = h->slots[index];
+    return true;
+}
+
+uint32_t hosts_ip(const struct hosts *h, const struct host *host, uint32_t i)
+{
+    return addresses_ip(h->addresses, host->run, i);
+}
+
 enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list, uint32_t count)
 {
+    uint8_t *states = h->judge ? calloc(count, 1) : NULL;
     enum outcome outcome;
 
+    if (h->judge && !states)
+        die("out of memory: no room for %u addresses of a host", count);
+    count = count < 65535 ? count : 65535;
+    if (states)
+        h->judge(h->judge_user, host, list, count, states);
     /* Idle hosts hold addresses too: they give way to one that is in use. */
     do {
-        outcome = addresses_publish(h->addresses, host->index, list, count < 65535 ? count : 65535, &host->run);
+        outcome = addresses_publish(h->addresses, host->index, list, states, count, &host->run);
     } while (outcome == OUTCOME_FULL && recycle(h));
+    free(states);
     return outcome;
 }

@@ -74,3 +74,11 @@ uint32_t hosts_count(const struct hosts *h);
 /* Gives the host `count` addresses; OUTCOME_FULL as in addresses_publish(). */
 must_check enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list,
                                             uint32_t count);
+/* Who knows the access states of a host's addresses: sets states_out[count], ACCESS_UNKNOWN before. NULL: nobody. */
+typedef void (*hosts_judge)(void *user, const struct host *host, const struct address *list, uint32_t count,
+                            uint8_t *states_out);
+void hosts_use_judge(struct hosts *h, hosts_judge judge, void *user);
+/* The host in a slot of the shared table, NULL when it is free; false when no slot from `index` on was ever used. */
+bool hosts_at(const struct hosts *h, uint32_t index, struct host **host_out);
+/* The index into the shared ips of the host's address `i`, below host->run.count. */
+uint32_t hosts_ip(const struct hosts *h, const struct host *host, uint32_t i);

@@ -54,6 +54,7 @@ void iptable_attach(struct iptable *t, void *memory, uint32_t hosts_max, uint32_
     struct offsets o = offsets_of(hosts_max, ips_max, ip_refs_max, workers);
     uint8_t *base = memory;
 
+    assert(ips_max < IP_REF_MASK);
     *t = (struct iptable){
         .hosts = (void *)(base + o.hosts),
         .ips = (void *)(base + o.ips),
@@ -199,22 +200,31 @@ static struct address copy_address(const struct address *from)
     return copy;
 }
 
-/* One look at the list `word`; what it yields is void if the word has changed meanwhile. */
-static enum outcome read_list(const struct iptable *t, uint64_t word, uint32_t turn, uint32_t *ip_out,
-                              struct address *address_out)
+/* The list that `word` says; false when it reaches out of the table. */
+static bool list_unpack(const struct iptable *t, uint64_t word, uint32_t *first_out, uint32_t *count_out)
 {
-    uint32_t first = (uint32_t)(word >> 32);
-    uint32_t count = (uint32_t)(word >> 16) & 0xffff;
+    *first_out = (uint32_t)(word >> 32);
+    *count_out = (uint32_t)(word >> 16) & 0xffff;
+    return *first_out <= t->ip_refs_max && *count_out <= t->ip_refs_max - *first_out;
+}
 
+/* One look at the list `word`; what it yields is void if the word has changed meanwhile. */
+static enum outcome read_list(const struct iptable *t, uint64_t word, uint32_t turn, struct iptable_entry *entry_out)
+{
+    uint32_t first;
+    uint32_t count;
+
+    if (!list_unpack(t, word, &first, &count))
+        return OUTCOME_CORRUPT;
     if (count == 0)
         return OUTCOME_IP_EXHAUSTED;
-    if (first > t->ip_refs_max || count > t->ip_refs_max - first)
-        return OUTCOME_CORRUPT;
-    uint32_t ip = __atomic_load_n(&t->ip_refs[first + turn % count], __ATOMIC_ACQUIRE);
+    uint32_t ref = first + turn % count;
+    uint32_t entry = __atomic_load_n(&t->ip_refs[ref], __ATOMIC_ACQUIRE);
+    uint32_t ip = entry & IP_REF_MASK;
     if (ip >= t->ips_max)
         return OUTCOME_CORRUPT;
-    *ip_out = ip;
-    *address_out = copy_address(&t->ips[ip]);
+    *entry_out = (struct iptable_entry){.ip = ip, .ref = ref, .access = (enum access_state)(entry >> IP_REF_SHIFT)};
+    entry_out->address = copy_address(&t->ips[ip]);
     return OUTCOME_OK;
 }
 
@@ -230,35 +240,105 @@ uint64_t iptable_list_version(const struct iptable *t, uint32_t index)
     return index < t->hosts_max ? atomic_load_explicit(&t->hosts[index].addresses, memory_order_acquire) : 0;
 }
 
-bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip)
+bool iptable_find(const struct iptable *t, uint32_t index, uint32_t ip, uint32_t *ref_out)
 {
-    uint64_t word = iptable_list_version(t, index);
-    uint32_t first = (uint32_t)(word >> 32);
-    uint32_t count = (uint32_t)(word >> 16) & 0xffff;
+    uint32_t first;
+    uint32_t count;
 
-    if (first > t->ip_refs_max || count > t->ip_refs_max - first)
+    if (!list_unpack(t, iptable_list_version(t, index), &first, &count))
         return false;
     for (uint32_t i = 0; i < count; i++) {
-        if (__atomic_load_n(&t->ip_refs[first + i], __ATOMIC_ACQUIRE) == ip)
+        if ((__atomic_load_n(&t->ip_refs[first + i], __ATOMIC_ACQUIRE) & IP_REF_MASK) == ip) {
+            *ref_out = first + i;
             return true;
+        }
     }
     return false;
 }
 
-enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out, struct address *address_out)
+bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip)
 {
-    if (index >= t->hosts_max)
-        return OUTCOME_CORRUPT;
+    uint32_t ref;
+
+    return iptable_find(t, index, ip, &ref);
+}
+
+enum access_state iptable_access_of(const struct iptable *t, uint32_t ref, uint32_t ip)
+{
+    if (ref >= t->ip_refs_max)
+        return ACCESS_UNKNOWN;
+    uint32_t entry = __atomic_load_n(&t->ip_refs[ref], __ATOMIC_ACQUIRE);
+    return (entry & IP_REF_MASK) == ip ? (enum access_state)(entry >> IP_REF_SHIFT) : ACCESS_UNKNOWN;
+}
+
+/* False: it is none of `from`, or stands there no more. */
+static bool change_entry(uint32_t *entry, uint32_t ip, enum access_state state, unsigned from)
+{
+    uint32_t seen = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+
+    do {
+        if ((seen & IP_REF_MASK) != ip || !(from & 1u << (seen >> IP_REF_SHIFT)) || seen == ip_ref_pack(ip, state))
+            return false;
+    } while (
+        !__atomic_compare_exchange_n(entry, &seen, ip_ref_pack(ip, state), false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE));
+    return true;
+}
+
+bool iptable_set_access(struct iptable *t, uint32_t index, uint32_t ip, enum access_state state, unsigned from)
+{
+    bool changed = false;
+    uint32_t ref;
+
+    /* A list that came in between was copied from the old one before or after the change: looked at again, it has it.
+     */
+    for (int tries = 0; tries < READ_TRIES; tries++) {
+        uint64_t word = iptable_list_version(t, index);
+        if (!iptable_find(t, index, ip, &ref))
+            return changed;
+        changed = change_entry(&t->ip_refs[ref], ip, state, from) || changed;
+        if (iptable_list_version(t, index) == word)
+            break;
+    }
+    return changed;
+}
+
+/* The entry of `turn`, of a list that did not change while it was read. */
+static enum outcome read_entry(const struct iptable *t, uint32_t index, uint32_t turn, struct iptable_entry *entry_out)
+{
     struct shm_host *h = &t->hosts[index];
-    uint32_t turn = atomic_fetch_add_explicit(&h->turn, 1, memory_order_relaxed);
 
     for (int tries = 0; tries < READ_TRIES; tries++) {
         uint64_t word = atomic_load_explicit(&h->addresses, memory_order_acquire);
-        enum outcome outcome = read_list(t, word, turn, ip_out, address_out);
+        enum outcome outcome = read_list(t, word, turn, entry_out);
         if (atomic_load_explicit(&h->addresses, memory_order_relaxed) == word)
             return outcome;
     }
     return OUTCOME_CORRUPT;
+}
+
+enum outcome iptable_next(struct iptable *t, uint32_t index, struct iptable_entry *entry_out)
+{
+    if (index >= t->hosts_max)
+        return OUTCOME_CORRUPT;
+    uint32_t turn = atomic_fetch_add_explicit(&t->hosts[index].turn, 1, memory_order_relaxed);
+    return read_entry(t, index, turn, entry_out);
+}
+
+enum outcome iptable_at(const struct iptable *t, uint32_t index, uint32_t position, struct iptable_entry *entry_out)
+{
+    return index < t->hosts_max ? read_entry(t, index, position, entry_out) : OUTCOME_CORRUPT;
+}
+
+enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out, struct address *address_out)
+{
+    struct iptable_entry entry;
+    enum outcome outcome = iptable_next(t, index, &entry);
+
+    if (outcome == OUTCOME_OK) {
+        *ip_out = entry.ip;
+        *address_out = entry.address;
+    }
+    return outcome;
 }
 
 static bool claim(const struct iptable *t, _Atomic uint32_t *row, uint32_t worker, uint32_t max)

@@ -31,6 +31,20 @@ enum access_state {
 };
 #define IP_REF_SHIFT 30
 #define IP_REF_MASK  ((1u << IP_REF_SHIFT) - 1)
+#define IP_REF_NONE  UINT32_MAX
+
+static inline uint32_t ip_ref_pack(uint32_t ip, enum access_state access)
+{
+    return ip | (uint32_t)access << IP_REF_SHIFT;
+}
+
+/* An entry of a host's list, as it was when it was looked at. */
+struct iptable_entry {
+    uint32_t ip;  /* index into ips */
+    uint32_t ref; /* index into ip_refs, good while the list stays */
+    enum access_state access;
+    struct address address;
+};
 
 struct shm_host {
     _Atomic uint32_t generation;    /* coordinator; odd while the slot is being rewritten, 0 never used */
@@ -90,8 +104,13 @@ uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t wor
 void iptable_reclaim(struct iptable *t, uint32_t worker);
 
 /* --- workers --- */
-/* Deals the next address of host `index` out: *ip_out indexes ips, *address_out is a copy. OUTCOME_IP_EXHAUSTED when
- * the list is empty, OUTCOME_CORRUPT when an index is out of range. */
+/* Deals the next address of host `index` out, black ones too: who may not use it asks for the next.
+ * OUTCOME_IP_EXHAUSTED when the list is empty, OUTCOME_CORRUPT when an index is out of range. */
+must_check enum outcome iptable_next(struct iptable *t, uint32_t index, struct iptable_entry *entry_out);
+/* The entry at `position`, counted on from the list's first after its last; takes nobody's turn. Results as above. */
+must_check enum outcome iptable_at(const struct iptable *t, uint32_t index, uint32_t position,
+                                   struct iptable_entry *entry_out);
+/* iptable_next() for who cares about the address alone. */
 must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, uint32_t *ip_out,
                                              struct address *address_out);
 /* Addresses of host `index` now; 0 for an index out of range. */
@@ -100,6 +119,23 @@ uint32_t iptable_address_count(const struct iptable *t, uint32_t index);
 uint64_t iptable_list_version(const struct iptable *t, uint32_t index);
 /* Whether `ip` is in the list of host `index` now. */
 bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip);
+
+/* --- access, by any process --- */
+/* Where `ip` stands in the list of host `index`; false: nowhere. Searches the list. */
+bool iptable_find(const struct iptable *t, uint32_t index, uint32_t ip, uint32_t *ref_out);
+/* What is known of `ip` at `ref`, by one load. ACCESS_UNKNOWN when another address stands there by now, or `ref` is
+ * none. */
+enum access_state iptable_access_of(const struct iptable *t, uint32_t ref, uint32_t ip);
+/* Sets what is known of `ip` for host `index`, if it is one of `from` (a mask of ACCESS_BIT()) until then; of several
+ * who do so at a time one alone is told that it changed something. Workers may learn by ACCESS_LEARNS_WHITE and
+ * ACCESS_LEARNS_BLACK; ACCESS_FIXED is set and lifted by the coordinator. */
+bool iptable_set_access(struct iptable *t, uint32_t index, uint32_t ip, enum access_state state, unsigned from);
+#define ACCESS_BIT(state)   (1u << (state))
+#define ACCESS_LEARNS_WHITE ACCESS_BIT(ACCESS_UNKNOWN)
+#define ACCESS_LEARNS_BLACK (ACCESS_BIT(ACCESS_UNKNOWN) | ACCESS_BIT(ACCESS_WHITE))
+#define ACCESS_ANY          0xfu
+
+/* --- workers --- */
 enum lease_refusal { LEASE_GRANTED, LEASE_FLEET_FULL, LEASE_HOST_FULL, LEASE_IP_FULL };
 /* Claims one connection of the fleet, of host `index` and of `ip` (IP_NONE: none yet) for `worker`, all or nothing.
  * A limit of 0 does not bind. An index out of range is refused like a limit. One thread a worker. A refusal may,

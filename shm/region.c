@@ -37,7 +37,8 @@ static bool capacity_is_valid(uint32_t capacity)
 static bool layout_complete(struct region_layout *l)
 {
     if (l->workers < 1 || l->workers > REGION_WORKERS_MAX || l->options_bytes > OPTIONS_BYTES_MAX ||
-        !capacity_is_valid(l->task_ring_capacity) || !capacity_is_valid(l->record_ring_capacity))
+        !capacity_is_valid(l->task_ring_capacity) || !capacity_is_valid(l->record_ring_capacity) ||
+        l->ips_max >= IP_REF_MASK)
         return false;
     l->options_offset = ROUND_UP(sizeof(struct region_header), LINE_BYTES);
     l->pages_offset = ROUND_UP(l->options_offset + l->options_bytes, LINE_BYTES);

@@ -37,6 +37,7 @@
 #define KILLS_PER_ROUND 25u
 #define DEALT_IPS       7u
 #define DEALT_EACH      8000u
+#define ACCESS_ROUNDS   2000u
 #define LISTS_PUBLISHED 20000u /* under 2^16: the version in the list word must not come round */
 #define RACES           5000u
 #define BENCH_LEASES    1000000u
@@ -433,6 +434,36 @@ static void run_replacing_threads(void)
     printf("threads: %u lists published under %lu reads, none torn\n", LISTS_PUBLISHED, reads);
 }
 
+static _Atomic uint32_t learned;
+static void *learning_thread(void *number)
+{
+    (void)number;
+    for (uint32_t i = 0; i < DEALT_IPS * ACCESS_ROUNDS; i++) {
+        uint32_t ip = 3 + i % DEALT_IPS;
+        atomic_fetch_add(&learned, iptable_set_access(&table, 2, ip, ACCESS_WHITE, ACCESS_LEARNS_WHITE));
+        atomic_fetch_add(&learned, iptable_set_access(&table, 2, ip, ACCESS_BLACK, ACCESS_BIT(ACCESS_WHITE)));
+    }
+    return NULL;
+}
+
+/* Each address but the fixed one turns white once, then black once, whoever tries; one alone is told. */
+static void run_learning_threads(void)
+{
+    pthread_t threads[WORKERS];
+
+    for (uint32_t i = 0; i < DEALT_IPS; i++)
+        table.ip_refs[i] = ip_ref_pack(i + 3, i ? ACCESS_UNKNOWN : ACCESS_FIXED);
+    iptable_host_publish(&table, 2, 0, DEALT_IPS);
+    start_threads(threads, learning_thread);
+    join_threads(threads);
+    for (uint32_t i = 0; i < DEALT_IPS; i++)
+        if (iptable_access_of(&table, i, i + 3) != (i ? ACCESS_BLACK : ACCESS_FIXED))
+            violation("address %u is left in state %d", i, (int)iptable_access_of(&table, i, i + 3));
+    if (atomic_load(&learned) != 2 * (DEALT_IPS - 1))
+        violation("%u were told that they changed %u addresses twice", atomic_load(&learned), DEALT_IPS - 1);
+    printf("threads: %u addresses whitened and blackened once each, one fixed\n", DEALT_IPS - 1);
+}
+
 static _Atomic uint32_t arrived, granted[RACES];
 
 /* Waits until `count` arrivals have been made in all; yields, for there may be one core alone. */
@@ -563,6 +594,7 @@ int main(int argc, char **argv)
         run_racing_threads();
         run_drawing_threads();
         run_replacing_threads();
+        run_learning_threads();
     }
     return 0;
 }

@@ -60,7 +60,7 @@ static enum outcome publish(struct bench *b, uint32_t host, unsigned first, uint
 
     for (uint32_t i = 0; i < count; i++)
         list[i] = ip(first + i);
-    return addresses_publish(b->addresses, host, list, count, &b->runs[host]);
+    return addresses_publish(b->addresses, host, list, NULL, count, &b->runs[host]);
 }
 
 /* What a worker is dealt next: the place of the address, whose last byte must be `last`. */
@@ -118,7 +118,7 @@ static void an_address_of_the_other_family_is_another(void **state)
 
     six.family = 6;
     struct address both[] = {four, six};
-    assert_int_equal(addresses_publish(b->addresses, 0, both, 2, &b->runs[0]), OUTCOME_OK);
+    assert_int_equal(addresses_publish(b->addresses, 0, both, NULL, 2, &b->runs[0]), OUTCOME_OK);
     assert_int_not_equal(b->table.ip_refs[b->runs[0].first], b->table.ip_refs[b->runs[0].first + 1]);
 }
 
@@ -217,9 +217,9 @@ static void the_longest_list_fills_the_table_to_the_last_reference(void **state)
 
     for (uint32_t i = 0; i < REFS; i++)
         list[i] = ip(i % IPS);
-    assert_int_equal(addresses_publish(b->addresses, 0, list, REFS, &b->runs[0]), OUTCOME_OK);
+    assert_int_equal(addresses_publish(b->addresses, 0, list, NULL, REFS, &b->runs[0]), OUTCOME_OK);
     assert_int_equal(b->runs[0].first, 0);
-    assert_int_equal(addresses_publish(b->addresses, 1, list, REFS - 1, &b->runs[1]), OUTCOME_FULL);
+    assert_int_equal(addresses_publish(b->addresses, 1, list, NULL, REFS - 1, &b->runs[1]), OUTCOME_FULL);
 }
 
 static void an_address_listed_twice_is_counted_twice(void **state)
@@ -227,7 +227,7 @@ static void an_address_listed_twice_is_counted_twice(void **state)
     struct bench *b = *state;
     struct address twice[] = {ip(1), ip(1)};
 
-    assert_int_equal(addresses_publish(b->addresses, 0, twice, 2, &b->runs[0]), OUTCOME_OK);
+    assert_int_equal(addresses_publish(b->addresses, 0, twice, NULL, 2, &b->runs[0]), OUTCOME_OK);
     assert_int_equal(publish(b, 1, 1, 1), OUTCOME_OK);
     uint32_t at = dealt(b, 1, 1);
     addresses_drop(b->addresses, 0, &b->runs[0]);

@@ -131,6 +131,44 @@ static void a_new_list_has_a_new_version_and_its_own_addresses(void **state)
     assert_false(iptable_lists(t, 1, 5));
 }
 
+static void access_stands_beside_the_address_and_is_changed_from_what_is_named(void **state)
+{
+    struct iptable *t = *state;
+    struct iptable_entry entry;
+    uint32_t ref;
+
+    publish_ips(t, 1, 3, (uint32_t[]){5, 3}, 2);
+    assert_true(iptable_find(t, 1, 3, &ref));
+    assert_int_equal(ref, 4);
+    assert_int_equal(iptable_access_of(t, ref, 3), ACCESS_UNKNOWN);
+    assert_true(iptable_set_access(t, 1, 3, ACCESS_WHITE, ACCESS_LEARNS_WHITE));
+    assert_false(iptable_set_access(t, 1, 3, ACCESS_WHITE, ACCESS_ANY));
+    assert_true(iptable_set_access(t, 1, 3, ACCESS_BLACK, ACCESS_LEARNS_BLACK));
+    assert_false(iptable_set_access(t, 1, 3, ACCESS_BLACK, ACCESS_LEARNS_BLACK));
+    assert_false(iptable_set_access(t, 1, 3, ACCESS_WHITE, ACCESS_LEARNS_WHITE));
+    assert_int_equal(iptable_access_of(t, ref, 3), ACCESS_BLACK);
+    assert_int_equal(iptable_access_of(t, ref, 5), ACCESS_UNKNOWN);
+    assert_int_equal(iptable_access_of(t, IP_REF_NONE, 3), ACCESS_UNKNOWN);
+    assert_true(iptable_set_access(t, 1, 5, ACCESS_FIXED, ACCESS_ANY));
+    assert_false(iptable_set_access(t, 1, 5, ACCESS_BLACK, ACCESS_LEARNS_BLACK));
+    assert_false(iptable_set_access(t, 1, 9, ACCESS_BLACK, ACCESS_ANY));
+    assert_false(iptable_set_access(t, HOSTS, 5, ACCESS_BLACK, ACCESS_ANY));
+    /* Whoever deals, finds or lists addresses sees them as before. */
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(iptable_next(t, 1, &entry), OUTCOME_OK);
+        assert_int_equal(entry.ip, i % 2 ? 3 : 5);
+        assert_int_equal(entry.ref, i % 2 ? 4 : 3);
+        assert_int_equal(entry.access, i % 2 ? ACCESS_BLACK : ACCESS_FIXED);
+    }
+    assert_int_equal(iptable_at(t, 1, 7, &entry), OUTCOME_OK);
+    assert_int_equal(entry.ip, 3);
+    assert_int_equal(iptable_at(t, HOSTS, 0, &entry), OUTCOME_CORRUPT);
+    assert_true(iptable_lists(t, 1, 3) && iptable_lists(t, 1, 5));
+    publish_ips(t, 1, 7, (uint32_t[]){9}, 1);
+    assert_int_equal(iptable_access_of(t, 4, 3), ACCESS_BLACK);
+    assert_false(iptable_set_access(t, 1, 3, ACCESS_WHITE, ACCESS_ANY));
+}
+
 static void addresses_are_dealt_in_turn(void **state)
 {
     struct iptable *t = *state;
@@ -305,6 +343,7 @@ static void wild_cell_counts_as_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TABLE_TEST(access_stands_beside_the_address_and_is_changed_from_what_is_named),
         TABLE_TEST(host_is_written_under_an_even_generation),
         TABLE_TEST(longest_name_keeps_its_end),
         TABLE_TEST(generation_zero_is_never_given),
