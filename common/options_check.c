@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <strings.h>
 
+#include "common/access_lists.h"
 #include "common/endpoint.h"
 #include "common/options_rows.h"
 #include "common/source.h"
@@ -126,17 +127,28 @@ static bool bind_ip_check(const struct options *o, struct options_error *error_o
     return true;
 }
 
-static bool healthy_status_check(const struct options *o, struct options_error *error_out)
+static bool statuses_check(const struct options *o, const char *name, const struct option_list *list,
+                           struct options_error *error_out)
 {
     struct status_set set;
     const char *entry;
     const char *reason;
     char shown[OPTION_SHOW_MAX];
 
-    if (status_set_parse(&set, &o->healthy_status, &entry, &reason))
+    if (status_set_parse(&set, list, &entry, &reason))
         return true;
-    return options_fail(error_out, "healthy_status \"%s\" (%s) %s", option_show(entry, shown),
-                        origin_of(o, "healthy_status"), reason);
+    return options_fail(error_out, "%s \"%s\" (%s) %s", name, option_show(entry, shown), origin_of(o, name), reason);
+}
+
+bool options_check_files(const struct options *o, struct options_error *error_out)
+{
+    struct access_lists lists;
+    char fault[IP_FAULT_MAX];
+
+    if (!access_lists_open(&lists, o, fault))
+        return options_fail(error_out, "%s", fault);
+    access_lists_close(&lists);
+    return true;
 }
 
 bool options_check(const struct options *o, struct options_error *error_out)
@@ -153,5 +165,8 @@ bool options_check(const struct options *o, struct options_error *error_out)
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_update_interval, origin_of(o, "dns_update_interval"));
     return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
-           healthy_status_check(o, error_out) && admin_check(o, error_out);
+           statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
+           (o->blacklist_status.count == 0 ||
+            statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
+           admin_check(o, error_out);
 }

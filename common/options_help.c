@@ -159,7 +159,7 @@ static void markdown_print_row(const struct option_row *row, struct buffer *out)
 
     flags_print(row, &flags);
     option_print_range(row, &range);
-    buffer_printf(out, "| `%s` | `", row->name);
+    buffer_printf(out, "| `%s` | `", option_key(row));
     for (size_t i = 0; i < flags.len; i++) {
         if (flags.data[i] != ',')
             buffer_append_char(out, flags.data[i]);

@@ -10,6 +10,13 @@ const struct option_alias option_aliases[] = {
 };
 const size_t option_aliases_count = sizeof option_aliases / sizeof option_aliases[0];
 
+const char *option_key(const struct option_row *row)
+{
+    bool says_half = strcmp(row->category, "whitelist") == 0 || strcmp(row->category, "blacklist") == 0;
+
+    return says_half ? row->name + strlen(row->category) + 1 : row->name;
+}
+
 bool option_flag_next(const char **cursor, const char **flag_out, size_t *len_out)
 {
     *flag_out = *cursor + strspn(*cursor, " ");
@@ -29,7 +36,7 @@ void option_long_flag(const struct option_row *row, char out[OPTION_NAME_MAX])
 
 void option_variable(const struct option_row *row, char out[OPTION_NAME_MAX])
 {
-    snprintf(out, OPTION_NAME_MAX, "HOTFLEET_%s_%s", row->category, row->name);
+    snprintf(out, OPTION_NAME_MAX, "HOTFLEET_%s_%s", row->category, option_key(row));
     for (char *p = out; *p; p++)
         *p = (char)toupper((unsigned char)*p);
 }

@@ -166,7 +166,7 @@ static bool toml_print_value(const struct options *o, const struct option_row *r
 
 static void toml_print_row(const struct options *o, const struct option_row *row, bool origins, struct buffer *out)
 {
-    buffer_printf(out, "%s = ", row->name);
+    buffer_printf(out, "%s = ", option_key(row));
     bool exact = toml_print_value(o, row, out);
     bool sized = option_is_auto(o, row) && o->auto_bound;
     if (origins || !exact || sized)

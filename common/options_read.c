@@ -36,6 +36,15 @@ static const char *refuse(struct file_reader *f, unsigned line, unsigned column)
     return "";
 }
 
+static const struct option_row *find_key(const char *table, const char *key)
+{
+    for (size_t i = 0; i < option_rows_count; i++) {
+        if (strcmp(option_rows[i].category, table) == 0 && strcmp(option_key(&option_rows[i]), key) == 0)
+            return &option_rows[i];
+    }
+    return NULL;
+}
+
 static bool is_table(const char *table)
 {
     for (size_t i = 0; i < option_rows_count; i++) {
@@ -68,12 +77,12 @@ static void unknown_key(const char *table, const char *key, struct options_error
 
     for (size_t i = 0; i < option_rows_count; i++) {
         if (strcmp(option_rows[i].category, table) == 0)
-            nearest_offer(&nearest, option_rows[i].name);
+            nearest_offer(&nearest, option_key(&option_rows[i]));
     }
     if (*table)
         snprintf(place, sizeof place, "in [%s]", option_show(table, shown));
     option_show(key, shown);
-    if (elsewhere)
+    if (elsewhere && strcmp(elsewhere->category, table) != 0)
         options_fail(error_out, "unknown key \"%s\" %s; it belongs in [%s]", shown, place, elsewhere->category);
     else if (nearest_is_likely(&nearest))
         options_fail(error_out, "unknown key \"%s\" %s; did you mean \"%s\"?", shown, place, nearest.best);
@@ -175,14 +184,14 @@ static const char *on_value(void *user, const char *table, const char *key, unsi
                             const struct toml_value *value)
 {
     struct file_reader *f = user;
-    const struct option_row *row = option_find(key, strlen(key));
+    const struct option_row *row = find_key(table, key);
     const struct toml_value *at;
 
     if (*table && !is_table(table)) {
         unknown_table(table, f->error);
         return refuse(f, line, column);
     }
-    if (!row || strcmp(row->category, table) != 0) {
+    if (!row) {
         unknown_key(table, key, f->error);
         return refuse(f, line, column);
     }
@@ -359,7 +368,8 @@ bool options_load(struct options *o, int argc, char **argv, char ***rest_out, si
                 options_read_file(o, "config.toml", false, error_out) &&
                 (!config || options_read_file(o, config, true, error_out)) &&
                 options_read_environment(o, environ, error_out) &&
-                options_read_flags(o, argc, argv, rest_out, rest_count_out, error_out) && options_finish(o, error_out);
+                options_read_flags(o, argc, argv, rest_out, rest_count_out, error_out) &&
+                options_finish(o, error_out) && options_check_files(o, error_out);
     if (!good) {
         free(*rest_out);
         *rest_out = NULL;

@@ -24,6 +24,8 @@ const struct option_row *option_find(const char *name, size_t len);
 size_t option_index(const struct option_row *row);
 /* The row at `index` is the first of its category; rows of one category need not be neighbours in the table. */
 bool option_opens_category(size_t index);
+/* What the option is called in its TOML table: its name, but for those whose table says half of it. */
+const char *option_key(const struct option_row *row);
 static inline void *option_field(struct options *o, const struct option_row *row)
 {
     return (char *)o + row->offset;
@@ -64,6 +66,8 @@ void options_apply_preset(struct options *o);
 void options_settle(struct options *o);
 /* The checks across options; the origins in `o` say where. */
 bool options_check(const struct options *o, struct options_error *error_out);
+/* Those that read files which options name: once, where the user waits for the message, and not in workers. */
+bool options_check_files(const struct options *o, struct options_error *error_out);
 
 /* "1..64", "1ms..24h", "auto, 1.1, 2": what values a row takes; nothing for BOOL. */
 void option_print_range(const struct option_row *row, struct buffer *out);

@@ -129,7 +129,8 @@ def test_every_option_has_its_default_and_is_printed(hotfleet):
     printed = hotfleet.command("config", "print").stdout.decode()
     for name, _, category, _ in option_rows():
         assert re.search(rf"^\[{category}\]$", printed, re.M), category
-        assert re.search(rf"^{name} = ", printed, re.M), name
+        key = name.removeprefix(category + "_") if category.endswith("list") else name
+        assert re.search(rf"^{key} = ", printed, re.M), name
 
 
 def test_printed_configuration_is_a_configuration(hotfleet):
