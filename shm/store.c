@@ -216,6 +216,11 @@ void store_commit(struct store *s)
         store_tell_failure(s, "commit", rc);
 }
 
+bool store_is_pending(const struct store *s)
+{
+    return s->writer != NULL;
+}
+
 void store_dns_each(struct store *s,
                     bool (*each)(void *user, const char *name, size_t name_len, const struct store_dns *dns),
                     void *user)

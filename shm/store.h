@@ -55,6 +55,8 @@ must_check enum outcome store_answer_get(struct store *s, const uint8_t key[STOR
 /* One write transaction for everything queued; does nothing when nothing is. A full disk or map is logged once, kept
  * going without: the map is a cache here. */
 void store_commit(struct store *s);
+/* Something waits for store_commit(). */
+bool store_is_pending(const struct store *s);
 /* Calls `each` for all names, in order; stops when it returns false. `each` must not call the store. */
 void store_dns_each(struct store *s,
                     bool (*each)(void *user, const char *name, size_t name_len, const struct store_dns *dns),

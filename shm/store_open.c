@@ -181,6 +181,15 @@ static int open_sessions(struct store *s, MDB_txn *txn)
     return s->read_only && rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+/* Maps of before this database had a use are read all the same. */
+static int open_access(struct store *s, MDB_txn *txn)
+{
+    int rc = mdb_dbi_open(txn, "access", s->read_only ? 0 : MDB_CREATE, &s->access);
+
+    s->has_access = rc == 0;
+    return s->read_only && rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static int open_databases(struct store *s)
 {
     MDB_val key = {sizeof STORE_MARK_KEY - 1, STORE_MARK_KEY};
@@ -200,6 +209,8 @@ static int open_databases(struct store *s)
         rc = mdb_dbi_open(txn, "dns", s->read_only ? 0 : MDB_CREATE, &s->dns);
     if (rc == 0)
         rc = open_sessions(s, txn);
+    if (rc == 0)
+        rc = open_access(s, txn);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -259,7 +270,8 @@ static void purge_when_filling(struct store *s)
     if (s->read_only || mdb_env_info(s->env, &info) != 0 || mdb_env_stat(s->env, &stat_of_map) != 0 ||
         info.me_last_pgno < info.me_mapsize / stat_of_map.ms_psize / 2)
         return;
-    log_event(LOG_INFO, "store-purged", "names=%zu", store_dns_purge(s, clock_wall_us()));
+    log_event(LOG_INFO, "store-purged", "names=%zu addresses=%zu", store_dns_purge(s, clock_wall_us()),
+              store_access_purge(s));
 }
 
 /* All of them once, in transactions of bounded size. */

@@ -19,9 +19,10 @@
 
 struct store {
     MDB_env *env;
-    MDB_dbi dns, sessions;
+    MDB_dbi dns, sessions, access;
     MDB_dbi answers;   /* once store_answer_open() was called */
     bool has_sessions; /* an older map has no such database, and a stranger's file is not asked for secrets */
+    bool has_access;   /* nor this one, when it is opened for reading */
     MDB_txn *reader;   /* kept reset between reads; NULL until the first */
     MDB_txn *writer;   /* NULL when nothing is pending */
     int lock_fd;       /* -1 for a reader */
@@ -40,6 +41,9 @@ must_check enum outcome store_check_map(const char *dir);
 /* Deletes the records that are expired or unreadable, in transactions of bounded size; returns how many. For a store
  * without pending changes. */
 size_t store_dns_purge(struct store *s, uint64_t now_wall_us);
+
+/* Removes learned white records, in transactions of bounded size; returns how many. */
+size_t store_access_purge(struct store *s);
 
 /* The transaction of pending changes, begun when there is none; NULL (and the failure is told) when it can't be. */
 MDB_txn *store_begin_write(struct store *s);
