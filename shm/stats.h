@@ -42,7 +42,10 @@
     X(worker_deaths, "workers that died (coordinator)")                                    \
     X(requeued, "tasks given to another worker after a death (coordinator)")               \
     X(stale_answers, "records of kept answers in place of failures (coordinator)")         \
-    X(bytes_written, "bytes of records written (coordinator)")
+    X(bytes_written, "bytes of records written (coordinator)")                             \
+    X(blackened, "addresses blocked for a host by an answer")                              \
+    X(whitelist_moves, "blocked addresses that answer again (coordinator)")                \
+    X(access_checks, "requests made to blocked addresses to see (coordinator)")
 
 #define STATS_GAUGES(X)                                                          \
     X(conns_active, "connections with a request on them")                        \
@@ -50,7 +53,9 @@
     X(conns_dialing, "connections being made")                                   \
     X(waiting, "requests that wait for a connection")                            \
     X(in_flight, "requests on connections; of the coordinator: tasks given out") \
-    X(queued, "tasks waiting in host queues (coordinator)")
+    X(queued, "tasks waiting in host queues (coordinator)")                      \
+    X(whitelist_size, "addresses known to be good (coordinator)")                \
+    X(blacklist_size, "addresses blocked (coordinator)")
 
 /* Log-linear histogram: 16 steps an octave from 1 µs to about 71 minutes (2^32 µs; more counts as that); a value's
  * error is under 1/16. Values under 16 have a bucket each, the 28 octaves above have 16 each. */

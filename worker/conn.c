@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/access.h"
 #include "worker/dial.h"
 #include "worker/pool.h"
 #include "worker/tls.h"
@@ -336,6 +337,7 @@ enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address
     conn->worker = w;
     conn->host = host;
     conn->ip = ip;
+    (void)access_follow(conn);
     conn->address = *address;
     conn->fd = fd;
     conn->state = CONN_CONNECTING;

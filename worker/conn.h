@@ -44,7 +44,9 @@ struct conn {
     enum conn_state state;
     struct worker *worker;
     struct pool_host *host;
-    uint32_t ip; /* leased address */
+    uint32_t ip;     /* leased address */
+    uint32_t ref;    /* where it stands in the host's list, as of pool_host.list_version; IP_REF_NONE: nowhere */
+    bool told_white; /* a 2xx was seen: its address is known to be good */
     struct address address, local;
     int fd;
     SSL *ssl; /* NULL on plain HTTP */

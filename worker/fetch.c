@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/access.h"
 #include "worker/answer.h"
 #include "worker/attempts.h"
 #include "worker/chore.h"
@@ -150,6 +151,7 @@ static void reset(struct fetch *f)
     f->started_us = f->m.started_us;
     f->first_attempt_wall_us = f->m.first_attempt_wall_us;
     f->attempts = f->m.attempts;
+    f->learned = ACCESS_UNKNOWN;
     answer_reset(f);
 }
 
@@ -254,8 +256,8 @@ void fetch_send_result(struct fetch *f, enum result_kind kind, enum outcome outc
     f->result.status = f->status;
     f->result.host = f->m.host;
     f->result.host_generation = f->m.host_generation;
-    f->result.ip = f->m.kind == TASK_FETCH ? f->ip : f->m.ip;
-    f->result.access = ACCESS_UNKNOWN;
+    f->result.ip = f->learned != ACCESS_UNKNOWN ? f->learned_ip : f->m.kind == TASK_FETCH ? f->ip : f->m.ip;
+    f->result.access = (uint32_t)f->learned;
     outbox_put(f, payload, len);
 }
 
@@ -299,6 +301,22 @@ static bool retried(struct fetch *f, enum outcome outcome)
     f->result.host_wait_ms = host_wait_ms(f);
     fetch_send_result(f, RESULT_RETRY, outcome, f->log.data, f->log.len);
     return true;
+}
+
+/* The answer refuses the address, not the request: it is asked for at another one, as long as there is one, and however
+ * many have refused. */
+static void end_blocked(struct fetch *f, const struct conn *conn)
+{
+    struct worker *w = f->worker;
+    struct span method = request_method(&w->defaults, f);
+
+    if (w->now_us >= f->deadline_us || !outcome_method_idempotent(method.data, method.len) ||
+        !access_has_usable(conn->host)) {
+        fetch_send_record(f, conn, OUTCOME_IP_BLOCKED, NULL);
+        return;
+    }
+    f->result.delay_ms = f->result.host_wait_ms = 0;
+    fetch_send_result(f, RESULT_RETRY, OUTCOME_IP_BLOCKED, f->log.data, f->log.len);
 }
 
 static bool redirected(struct fetch *f, const struct conn *conn)
@@ -347,6 +365,12 @@ void fetch_on_complete(struct fetch *f)
     histogram_add(&w->page->response_time, w->now_us - f->sent_us);
     if (f->m.kind != TASK_FETCH) {
         chore_end(f, OUTCOME_OK, 0);
+        return;
+    }
+    f->learned_ip = conn->ip;
+    if (access_judge(conn, f->status, &f->learned) == ACCESS_BLACK) {
+        attempts_add(f, conn, f->status, OUTCOME_IP_BLOCKED);
+        end_blocked(f, conn);
         return;
     }
     bool asks_for_time = f->status == 429 || f->status == 503;

@@ -76,8 +76,10 @@ struct fetch {
     struct buffer meta;
     struct meta_span content_type, location, webserver;
     bool retry_after_given;
-    uint32_t retry_after_ms; /* 0: none, or at once */
-    EVP_MD_CTX *digest;      /* kept for reuse; NULL before the first --hash */
+    uint32_t retry_after_ms;   /* 0: none, or at once */
+    EVP_MD_CTX *digest;        /* kept for reuse; NULL before the first --hash */
+    enum access_state learned; /* what it says of the address at learned_ip that is to be told */
+    uint32_t learned_ip;
     /* While unsent. */
     struct result_message result;
     struct buffer payload;

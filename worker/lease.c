@@ -1,10 +1,10 @@
 /* Slots under the limits, and the dealing out of addresses. */
 #include "worker/lease.h"
 
+#include "worker/access.h"
 #include "worker/outbox.h"
 
-#define FULL_TRIES  8 /* addresses asked for in one go, when some are at their limit */
-#define AVOID_LOOKS 4 /* times the list, for who avoids some of it: other workers take turns in between */
+#define FULL_TRIES 8 /* addresses asked for in one go, when some are at their limit */
 
 void lease_return(struct worker *w, uint32_t index, uint32_t ip)
 {
@@ -16,8 +16,18 @@ void lease_return(struct worker *w, uint32_t index, uint32_t ip)
     }
 }
 
-/* The next address in turn that the policy and its own limit allow; claims its slot. Forbidden ones cost nothing but
- * the look, so all are looked at; of those that are full only some. */
+/* An address in its turn, or, after all have had theirs, the one at `looks`: others draw too, and might take the turn
+ * of the only usable one each time. */
+static enum outcome look(struct pool_host *host, uint32_t looks, uint32_t count, struct iptable_entry *entry_out)
+{
+    struct iptable *table = &host->worker->region.table;
+
+    return looks < count ? iptable_next(table, host->index, entry_out)
+                         : iptable_at(table, host->index, looks, entry_out);
+}
+
+/* The next address in turn that access, the policy and its own limit allow; claims its slot. Forbidden ones cost
+ * nothing but the look, so all are looked at; of those that are full only some. */
 static enum outcome draw_address(struct pool_host *host, const struct fetch *f, uint32_t *ip_out,
                                  struct address *address_out)
 {
@@ -26,22 +36,27 @@ static enum outcome draw_address(struct pool_host *host, const struct fetch *f, 
     uint32_t count = iptable_address_count(&w->region.table, host->index);
     enum outcome outcome = OUTCOME_IP_EXHAUSTED;
     uint32_t full_ip = IP_NONE;
-    uint32_t looks_max = f ? AVOID_LOOKS * count : count;
+    bool black = false;
 
-    for (uint32_t looks = 0, full = 0; looks < looks_max && full < FULL_TRIES; looks++) {
-        enum outcome drawn = iptable_next_address(&w->region.table, host->index, ip_out, address_out);
+    for (uint32_t looks = 0, full = 0; looks < 2 * count && full < FULL_TRIES; looks++) {
+        struct iptable_entry entry;
+        enum outcome drawn = look(host, looks, count, &entry);
         if (drawn != OUTCOME_OK)
             return drawn;
-        if (!o->allow_private && !address_is_public(address_out)) {
-            outcome = full ? outcome : OUTCOME_ADDRESS_DENIED;
+        if (entry.access == ACCESS_BLACK || !access_policy_allows(w, &entry.address)) {
+            black = black || entry.access == ACCESS_BLACK;
+            outcome = full ? outcome : black ? OUTCOME_IP_EXHAUSTED : OUTCOME_ADDRESS_DENIED;
             continue;
         }
-        if (f && fetch_avoids(f, *ip_out))
+        if (f && fetch_avoids(f, entry.ip))
             continue;
-        if (iptable_lease_ip(&w->region.table, w->index, *ip_out, (uint32_t)o->max_conns_per_ip))
+        if (iptable_lease_ip(&w->region.table, w->index, entry.ip, (uint32_t)o->max_conns_per_ip)) {
+            *ip_out = entry.ip;
+            *address_out = entry.address;
             return OUTCOME_OK;
+        }
         outcome = OUTCOME_AT_LIMIT;
-        full_ip = *ip_out;
+        full_ip = entry.ip;
         full++;
     }
     *ip_out = full_ip;
@@ -77,7 +92,7 @@ enum outcome lease_take_at(struct pool_host *host, uint32_t ip, struct address *
     if (ip >= w->region.table.ips_max || !iptable_lists(&w->region.table, host->index, ip))
         return OUTCOME_NOT_FOUND;
     *address_out = w->region.table.ips[ip];
-    if (!o->allow_private && !address_is_public(address_out))
+    if (!access_policy_allows(w, address_out))
         return OUTCOME_ADDRESS_DENIED;
     *refusal_out = iptable_lease(&w->region.table, w->index, host->index, ip, (uint32_t)o->max_connections,
                                  (uint32_t)o->max_conns_per_host, (uint32_t)o->max_conns_per_ip);

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/access.h"
 #include "worker/chore.h"
 #include "worker/lease.h"
 #include "worker/pool_parts.h"
@@ -21,6 +22,7 @@ struct pool *pool_new(struct worker *w)
         p->hosts = calloc(w->region.table.hosts_max, sizeof(struct pool_host *));
     if (!p || !p->hosts)
         die("out of memory: no room for %u hosts; a smaller --max-hosts needs less", w->region.table.hosts_max);
+    access_open(w);
     p->worker = w;
     p->hosts_max = w->region.table.hosts_max;
     TAILQ_INIT(&p->idle);
@@ -104,7 +106,7 @@ struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider
     struct conn *conn;
 
     while ((conn = first_ready(host, avoider))) {
-        if (too_old(conn) || conn->unfit) {
+        if (too_old(conn) || conn->unfit || access_is_black(conn)) {
             pool_retire(conn);
             continue;
         }
@@ -125,6 +127,8 @@ enum outcome pool_dial(struct pool_host *host, struct fetch *avoider, enum lease
     struct conn *conn;
     enum outcome outcome = lease_take(host, avoider, ip_out, &address, refusal_out);
 
+    if (outcome == OUTCOME_IP_EXHAUSTED && iptable_address_count(&w->region.table, host->index))
+        *detail_out = "its addresses are blocked";
     if (outcome != OUTCOME_OK)
         return outcome;
     outcome = conn_dial(host, *ip_out, &address, &conn, detail_out);
@@ -219,7 +223,7 @@ static void retire_unlisted(struct pool_host *host, struct conn_list *list)
 
     for (struct conn *conn = TAILQ_FIRST(list); conn; conn = next) {
         next = TAILQ_NEXT(conn, link);
-        if (conn->state != CONN_OPEN || iptable_lists(&host->worker->region.table, host->index, conn->ip))
+        if (access_follow(conn) || conn->state != CONN_OPEN)
             continue;
         STATS_ADD(host->worker->page, conns_unlisted, 1);
         pool_retire(conn);
@@ -236,6 +240,7 @@ static void follow_list(struct pool_host *host)
     host->list_version = version;
     retire_unlisted(host, &host->ready);
     retire_unlisted(host, &host->busy);
+    retire_unlisted(host, &host->dialing);
 }
 
 static enum outcome take_lease_for(struct fetch *f, uint32_t *ip_out, struct address *address_out,

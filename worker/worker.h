@@ -44,6 +44,7 @@ struct worker {
     SSL_CTX *tls;
     struct session_map *sessions; /* NULL: none are shared */
     struct request_defaults defaults;
+    struct status_set blocking; /* of blacklist_status */
     struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */
     struct status_set healthy;  /* of healthy_status */
     struct pool *pool;

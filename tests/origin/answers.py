@@ -480,3 +480,18 @@ async def flaky(x):
     if times_before(x) >= x.number("n", 1):
         return await x.whole()
     return await {"rst": rst, "fin": fin, "cut": cut}[x.query.get("how", "rst")](x)
+
+
+# An answer by address: /guard/CODE?at=ADDRESS,ADDRESS&n= gives CODE at these addresses of the server (n times each; without
+# n always), and 200 elsewhere and after that. What follows CODE in the path tells requests apart.
+
+
+@answer
+async def guard(x):
+    local = x.connection.local
+    if local not in x.query.get("at", "").split(","):
+        return await x.whole()
+    refused = x.connection.ledger.count(f"guard {local}")
+    if "n" in x.query and refused >= x.number("n", 0):
+        return await x.whole()
+    return await x.whole(int(x.argument("403")), body=b"go away")
