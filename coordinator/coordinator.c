@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/raw_request.h"
+#include "coordinator/access_admin.h"
 #include "coordinator/admin.h"
 #include "coordinator/chores.h"
 #include "coordinator/dispatch.h"
@@ -34,6 +35,7 @@
 #define DOZE_US            2000  /* how long records may gather while they flow */
 #define FLUSH_AFTER_US     20000 /* how long a record may wait for its batch */
 #define STORE_AFTER_US     250000
+#define STORE_BUSY_US      1000000
 #define BLOCKED_LOOK_US    20000
 #define BLOCKED_LOOK_HOSTS 16
 #define FORCED_GRACE_MS    100
@@ -59,6 +61,7 @@ struct coordinator {
     struct chores *chores;
     struct flush *flush;
     struct live *live;
+    struct access *access;
     struct records *records;
     struct results results;
     struct intake intake;
@@ -286,7 +289,9 @@ static bool open_parts(struct coordinator *c)
     c->chores = chores_new(c->fleet, c->frontier);
     c->flush = flush_new(c->admin, c->chores, c->fleet);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
-    return true;
+    c->access = access_admin_open(
+        &(struct access_parts){c->store, &c->region, c->frontier, c->chores, &c->timers, c->options}, c->admin);
+    return c->access != NULL;
 }
 
 /* Of lines that name none; absent when a raw request has none. */
@@ -310,6 +315,7 @@ static void wire(struct coordinator *c)
         .frontier = c->frontier,
         .dispatch = c->dispatch,
         .chores = c->chores,
+        .access = c->access,
         .records = c->records,
         .sessions = c->sessions,
         .region = &c->region,
@@ -433,16 +439,20 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
         next = earlier(next, c->blocked_at_us + BLOCKED_LOOK_US);
     if (records_due(c->records) || now - c->last_flush_us > FLUSH_AFTER_US)
         flush(c);
+    /* The map is written when there is nothing else to do, but also in a run that always has. */
+    bool idle = !feed_goes_on && !taken && !ring_full;
+    if (now - c->last_store_us > (idle ? STORE_AFTER_US : STORE_BUSY_US)) {
+        store_commit(c->store);
+        c->last_store_us = now;
+    }
     if (feed_goes_on) {
         wait_for_events(c, REGION_AWAKE, next);
     } else if (taken || ring_full) {
         wait_for_events(c, REGION_DOZING, earlier(next, now + DOZE_US));
     } else {
         flush(c);
-        if (now - c->last_store_us > STORE_AFTER_US) {
-            store_commit(c->store);
-            c->last_store_us = now;
-        }
+        if (store_is_pending(c->store))
+            next = earlier(next, c->last_store_us + STORE_AFTER_US);
         if (!c->output_gone)
             wait_for_events(c, REGION_ASLEEP, next);
     }
@@ -506,6 +516,7 @@ static void close_parts(struct coordinator *c)
     chores_free(c->chores);
     flush_free(c->flush);
     live_close(c->live);
+    access_free(c->access);
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);

@@ -220,7 +220,7 @@ static void redirect(struct results *r, struct task *task, const struct result_m
 
 static bool message_valid(const struct result_message *m, uint32_t len)
 {
-    return len >= sizeof *m && m->len <= len - sizeof *m && m->kind <= RESULT_SESSION &&
+    return len >= sizeof *m && m->len <= len - sizeof *m && m->kind <= RESULT_SESSION && m->access <= ACCESS_FIXED &&
            (m->outcome <= OUTCOME_RECORD_LAST || m->kind == RESULT_CHORE);
 }
 
@@ -257,6 +257,11 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     r->answered += m->kind != RESULT_HAND_BACK;
     if (m->host_wait_ms)
         frontier_hold_host(r->frontier, host, m->host_wait_ms);
+    if (m->access != ACCESS_UNKNOWN && r->access) {
+        const struct url *url = &task->url;
+        struct span path = {url->text + url->path_offset, url->len - url->path_offset};
+        access_learn(r->access, host, m->ip, (enum access_state)m->access, m->status, path);
+    }
     if (m->kind == RESULT_RECORD) {
         host->refused = false;
         finish(r, task, m);
@@ -294,10 +299,10 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
     case RESULT_CHORE:
     case RESULT_PART:
         return chores_on_message(r->chores, worker, &m, bytes);
+    case RESULT_NOTE:
+        return !r->access || access_on_note(r->access, &m);
     case RESULT_SESSION:
         return !r->sessions || sessions_on_message(r->sessions, &m, bytes);
-    case RESULT_NOTE:
-        return true;
     }
     return false;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/options.h"
+#include "coordinator/access.h"
 #include "coordinator/answers.h"
 #include "coordinator/chores.h"
 #include "coordinator/dispatch.h"
@@ -23,6 +24,7 @@ struct results {
     struct records *records;
     struct chores *chores;
     struct sessions *sessions; /* NULL: what workers tell of them is not kept */
+    struct access *access;     /* NULL: what answers say of addresses is not kept */
     struct region *region;
     const struct options *options;
     struct stats_page *page;

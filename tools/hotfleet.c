@@ -9,6 +9,7 @@
 #include "tools/config.h"
 #include "tools/ctl.h"
 #include "tools/healthz.h"
+#include "tools/ip.h"
 #include "tools/run.h"
 #include "tools/stats.h"
 #include "tools/url.h"
@@ -27,6 +28,7 @@ static const struct command {
     {"stats", stats_main, "show the numbers of a running fleet"},
     {"healthz", healthz_main, "tell by the exit code whether a running fleet is healthy"},
     {"ctl", ctl_main, "ask a running fleet through its socket"},
+    {"ip", ip_main, "list the addresses that are good or blocked, and make rules about them"},
     {"version", version_main, "print the version"},
     {"help", help_main, "print this, or the help of a command"},
 };
