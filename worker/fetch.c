@@ -117,6 +117,9 @@ static bool unpack(struct fetch *f)
         return good;
     if (!good || !url.data)
         return false;
+    /* Whatever method, body or raw request the options name is for input lines. */
+    if (m->kind == TASK_CHECK)
+        f->method = (struct span){"GET", 3};
     set_url(&f->url, url, m);
     f->first_url = f->url;
     if (!(m->flags & TASK_URL_IS_FIRST)) {

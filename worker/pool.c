@@ -374,6 +374,9 @@ static void run_check(struct conn *conn, struct fetch *f)
     pool_file(conn);
     pool_retire(conn);
     conn->exchange->start(conn, f);
+    /* A request that could not even be begun leaves nothing to wait for. */
+    if (conn->active == 0)
+        conn_close(conn);
 }
 
 /* Answers or starts the chore that the connection was made for; true when the pool has no part in it. */

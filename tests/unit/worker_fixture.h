@@ -85,6 +85,9 @@ uint32_t fixture_ip(const struct fixture *x, const char *address);
 
 /* Puts a task into the ring; returns its seq, counted from 0. */
 uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const struct ask *ask);
+/* Puts a chore into the ring; returns its seq. `host` may be NULL, and so may `url`, which a TASK_CHECK has. */
+uint64_t fixture_order(struct fixture *x, enum task_kind kind, const struct fixture_host *host, uint32_t ip,
+                       uint32_t flags, const char *url);
 /* A GET of /seq, `count` of them. */
 void fixture_get(struct fixture *x, const struct fixture_host *host, unsigned count);
 
