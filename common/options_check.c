@@ -5,6 +5,7 @@
 #include "common/access_lists.h"
 #include "common/endpoint.h"
 #include "common/options_rows.h"
+#include "common/prewarm_entry.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/token.h"
@@ -151,6 +152,25 @@ bool options_check_files(const struct options *o, struct options_error *error_ou
     return true;
 }
 
+static bool prewarm_check(const struct options *o, struct options_error *error_out)
+{
+    struct buffer text = {0};
+    const char *reason = "";
+    char shown[OPTION_SHOW_MAX];
+    struct url url;
+    uint32_t count;
+    bool good = true;
+
+    for (size_t i = 0; good && i < o->prewarm.count; i++) {
+        const char *entry = o->prewarm.items[i];
+        if (prewarm_entry_parse(entry, &text, &url, &count, &reason) != OUTCOME_OK)
+            good = options_fail(error_out, "prewarm \"%s\" (%s): %s", option_show(entry, shown), origin_of(o, "prewarm"),
+                                reason);
+    }
+    buffer_fini(&text);
+    return good;
+}
+
 bool options_check(const struct options *o, struct options_error *error_out)
 {
     if (o->ipv4 && o->ipv6)
@@ -168,5 +188,5 @@ bool options_check(const struct options *o, struct options_error *error_out)
            statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
            (o->blacklist_status.count == 0 ||
             statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
-           admin_check(o, error_out);
+           prewarm_check(o, error_out) && admin_check(o, error_out);
 }

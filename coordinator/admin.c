@@ -22,7 +22,8 @@
 #include "shm/stats_metrics.h"
 
 #define CONNECTIONS_MAX  32
-#define LIFE_US          10000000 /* of a connection: request, answer and all */
+#define LIFE_US          10000000  /* of a connection: request, answer and all */
+#define ACTION_LIFE_US   600000000 /* of a connection whose action is under way */
 #define IDLE_S           5
 #define SWEEP_US         500000
 #define HEAD_BYTES_MAX   8192
@@ -195,6 +196,18 @@ static void on_client_gone(struct evhttp_connection *conn, void *arg)
     r->http = NULL;
 }
 
+/* What the fleet is asked to do may take longer than the asking. */
+static void give_time(struct admin *a, struct evhttp_connection *http)
+{
+    struct bufferevent *bev = evhttp_connection_get_bufferevent(http);
+
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        if (a->conns[i].bev == bev)
+            a->conns[i].until_us = clock_us() + ACTION_LIFE_US;
+    }
+    evhttp_connection_set_timeout(http, ACTION_LIFE_US / 1000000);
+}
+
 static void run_action(struct admin *a, struct evhttp_request *request, const struct admin_action *action, void *user)
 {
     struct admin_request *r = calloc(1, sizeof *r);
@@ -214,6 +227,7 @@ static void run_action(struct admin *a, struct evhttp_request *request, const st
     }
     TAILQ_INSERT_TAIL(&a->unanswered, r, link);
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_client_gone, r);
+    give_time(a, evhttp_request_get_connection(request));
     action->run(user, r);
 }
 

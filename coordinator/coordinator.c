@@ -31,6 +31,7 @@
 #include "coordinator/results.h"
 #include "coordinator/sessions.h"
 #include "coordinator/statedir.h"
+#include "coordinator/steering.h"
 
 #define DOZE_US            2000  /* how long records may gather while they flow */
 #define FLUSH_AFTER_US     20000 /* how long a record may wait for its batch */
@@ -62,6 +63,7 @@ struct coordinator {
     struct flush *flush;
     struct live *live;
     struct access *access;
+    struct steering *steering;
     struct records *records;
     struct results results;
     struct intake intake;
@@ -155,7 +157,8 @@ static bool wants_more(void *user)
 {
     struct coordinator *c = user;
 
-    return !c->draining && !c->output_gone && !records_full(c->records) && intake_has_room(&c->intake);
+    return !c->draining && !c->output_gone && !records_full(c->records) && intake_has_room(&c->intake) &&
+           !steering_holds_input(c->steering);
 }
 
 static void on_line(void *user, const struct feed_line *line)
@@ -289,6 +292,17 @@ static bool open_parts(struct coordinator *c)
     c->chores = chores_new(c->fleet, c->frontier);
     c->flush = flush_new(c->admin, c->chores, c->fleet);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
+    c->steering = steering_new(&(struct steering_parts){
+        .base = c->base,
+        .admin = c->admin,
+        .chores = c->chores,
+        .fleet = c->fleet,
+        .frontier = c->frontier,
+        .resolver = c->resolver,
+        .region = &c->region,
+        .options = c->options,
+        .page = c->page,
+    });
     c->access = access_admin_open(
         &(struct access_parts){c->store, &c->region, c->frontier, c->chores, &c->timers, c->options}, c->admin);
     return c->access != NULL;
@@ -517,6 +531,7 @@ static void close_parts(struct coordinator *c)
     flush_free(c->flush);
     live_close(c->live);
     access_free(c->access);
+    steering_free(c->steering);
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);

@@ -11,6 +11,12 @@
 #include "coordinator/resolve_list.h"
 
 #define NO_ROOM_AGAIN_US 1000000 /* how soon full tables are tried again */
+#define WATCHERS_MAX     4
+
+struct watcher {
+    frontier_on_answer on_answer;
+    void *user;
+};
 
 struct frontier {
     struct hosts *hosts;
@@ -23,6 +29,9 @@ struct frontier {
     void *user;
     struct host_queue ready, blocked;
     uint64_t queued;
+    struct region *region;
+    struct watcher watchers[WATCHERS_MAX];
+    unsigned watchers_count;
 };
 
 #define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
@@ -49,6 +58,7 @@ struct frontier *frontier_new(struct region *region, struct resolver *resolver, 
         return NULL;
     }
     f->hosts = hosts_new(region, (uint32_t)options->max_hosts);
+    f->region = region;
     f->resolver = resolver;
     f->options = options;
     f->timers = timers;
@@ -153,11 +163,34 @@ static void use_addresses(struct frontier *f, struct host *host, const struct ad
     free(reachable);
 }
 
+void frontier_watch(struct frontier *f, frontier_on_answer on_answer, void *user)
+{
+    if (f->watchers_count == WATCHERS_MAX)
+        die("internal: more want to hear of addresses than the frontier has room for");
+    f->watchers[f->watchers_count++] = (struct watcher){on_answer, user};
+}
+
+/* A copy of the host's addresses, host->run.count of them; NULL when there are none. */
+static struct address *copy_addresses(const struct frontier *f, const struct host *host)
+{
+    const struct iptable *t = &f->region->table;
+    struct address *copy = host->run.count ? calloc(host->run.count, sizeof *copy) : NULL;
+
+    for (uint32_t i = 0; copy && i < host->run.count; i++) {
+        uint32_t ip = t->ip_refs[host->run.first + i] & IP_REF_MASK;
+        if (ip < t->ips_max)
+            copy[i] = t->ips[ip];
+    }
+    return copy;
+}
+
 static void on_answer(void *user, const struct resolver_answer *answer)
 {
     struct host *host = user;
     struct frontier *f = host->frontier;
     bool had_addresses = host->refreshing;
+    struct address *before = copy_addresses(f, host);
+    uint32_t before_count = before ? host->run.count : 0;
 
     host->refreshing = false;
     host->dns_us = answer->took_us;
@@ -169,6 +202,9 @@ static void on_answer(void *user, const struct resolver_answer *answer)
     } else {
         fail_host(f, host, answer->outcome, NULL, answer->expires_wall_us);
     }
+    for (unsigned i = 0; i < f->watchers_count; i++)
+        f->watchers[i].on_answer(f->watchers[i].user, host, before, before_count);
+    free(before);
     hosts_let_go(f->hosts, host);
 }
 
@@ -338,6 +374,17 @@ void frontier_leave(struct frontier *f, struct task *task)
         unlist(f, task->host);
     hosts_let_go(f->hosts, task->host);
     task->host = NULL;
+}
+
+struct host *frontier_host(struct frontier *f, const struct url *url)
+{
+    struct host *host = hosts_get_origin(f->hosts, url, (struct span){0});
+
+    if (!host)
+        return NULL;
+    hosts_hold(f->hosts, host);
+    prepare(f, host);
+    return host;
 }
 
 void frontier_hold(struct frontier *f, struct host *host)

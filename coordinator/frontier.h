@@ -34,6 +34,14 @@ void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms)
  */
 void frontier_leave(struct frontier *f, struct task *task);
 
+/* The host of a URL's origin, made when new and held; its addresses are known, or being asked for (HOST_RESOLVING).
+ * NULL: there is no room for a further host. */
+struct host *frontier_host(struct frontier *f, const struct url *url);
+/* Name servers have answered for a host, with whatever outcome; `before`: the addresses that it had, borrowed. */
+typedef void (*frontier_on_answer)(void *user, struct host *host, const struct address *before, uint32_t before_count);
+/* Has `on_answer` called for each answer from now on; a few may ask for it. */
+void frontier_watch(struct frontier *f, frontier_on_answer on_answer, void *user);
+
 /* The host is needed for something that is no task: it keeps its slot until it is let go. */
 void frontier_hold(struct frontier *f, struct host *host);
 void frontier_let_go(struct frontier *f, struct host *host);

@@ -67,22 +67,19 @@ static uint64_t hash_bytes(uint64_t hash, const char *data, size_t len)
     return hash;
 }
 
-static uint64_t hash_task(const struct task *task)
+static uint64_t hash_origin(const struct url *url, struct span ip)
 {
-    const struct url *url = &task->url;
     uint64_t hash = 0xcbf29ce484222325u ^ ((uint64_t)url->port << 1) ^ (uint64_t)url->scheme;
 
     hash = hash_bytes(hash, url->text + url->host_offset, url->host_len);
-    return hash_bytes(hash, task->ip.data, task->ip.len) * 0x9e3779b97f4a7c15u;
+    return hash_bytes(hash, ip.data, ip.len) * 0x9e3779b97f4a7c15u;
 }
 
-static bool host_matches(const struct host *host, uint64_t hash, const struct task *task)
+static bool host_matches(const struct host *host, uint64_t hash, const struct url *url, struct span ip)
 {
-    const struct url *url = &task->url;
-
     return host->hash == hash && host->port == url->port && host->scheme == (uint8_t)url->scheme &&
            host->name_len == url->host_len && memcmp(host->name, url->text + url->host_offset, url->host_len) == 0 &&
-           host->ip_len == task->ip.len && (task->ip.len == 0 || memcmp(host->ip, task->ip.data, task->ip.len) == 0);
+           host->ip_len == ip.len && (ip.len == 0 || memcmp(host->ip, ip.data, ip.len) == 0);
 }
 
 static struct host **bucket_of(struct hosts *h, uint64_t hash)
@@ -138,14 +135,13 @@ static bool take_slot(struct hosts *h, uint32_t *index_out)
     return true;
 }
 
-static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *task)
+static struct host *host_new(struct hosts *h, uint64_t hash, const struct url *url, struct span ip)
 {
-    const struct url *url = &task->url;
     uint32_t index;
 
     if (!take_slot(h, &index))
         return NULL;
-    struct host *host = calloc(1, sizeof *host + url->host_len + task->ip.len);
+    struct host *host = calloc(1, sizeof *host + url->host_len + ip.len);
     if (!host)
         die("out of memory: no room for host %u; a smaller --max-hosts needs less", h->count);
     host->index = index;
@@ -155,10 +151,10 @@ static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *
     host->name = host->text;
     host->name_len = (uint8_t)url->host_len;
     memcpy(host->name, url->text + url->host_offset, url->host_len);
-    if (task->ip.len) {
+    if (ip.len) {
         host->ip = host->text + url->host_len;
-        host->ip_len = (uint32_t)task->ip.len;
-        memcpy(host->ip, task->ip.data, task->ip.len);
+        host->ip_len = (uint32_t)ip.len;
+        memcpy(host->ip, ip.data, ip.len);
     }
     TAILQ_INIT(&host->pending);
     host->generation = iptable_host_set(&h->region->table, index, host->scheme, host->name, host->name_len, host->port);
@@ -169,15 +165,20 @@ static struct host *host_new(struct hosts *h, uint64_t hash, const struct task *
     return host;
 }
 
-struct host *hosts_get(struct hosts *h, const struct task *task)
+struct host *hosts_get_origin(struct hosts *h, const struct url *url, struct span ip)
 {
-    uint64_t hash = hash_task(task);
+    uint64_t hash = hash_origin(url, ip);
 
     for (struct host *host = *bucket_of(h, hash); host; host = host->chain) {
-        if (host_matches(host, hash, task))
+        if (host_matches(host, hash, url, ip))
             return host;
     }
-    return host_new(h, hash, task);
+    return host_new(h, hash, url, ip);
+}
+
+struct host *hosts_get(struct hosts *h, const struct task *task)
+{
+    return hosts_get_origin(h, &task->url, task->ip);
 }
 
 void hosts_hold(struct hosts *h, struct host *host)

@@ -67,6 +67,8 @@ struct hosts *hosts_new(struct region *region, uint32_t max);
 void hosts_free(struct hosts *h);
 /* The host of a task's current URL, made when new. NULL: all slots are taken by hosts with tasks or connections. */
 struct host *hosts_get(struct hosts *h, const struct task *task);
+/* The same for a URL's origin, with addresses given by hand ("a,b") or none. */
+struct host *hosts_get_origin(struct hosts *h, const struct url *url, struct span ip);
 /* A task came to it or left it; a host that holds none may be recycled. */
 void hosts_hold(struct hosts *h, struct host *host);
 void hosts_let_go(struct hosts *h, struct host *host);

@@ -39,6 +39,8 @@
     X(dns_queries, "names asked of the name servers (coordinator)")                        \
     X(dns_cached, "names answered from the map (coordinator)")                             \
     X(dns_failures, "names that could not be resolved (coordinator)")                      \
+    X(prewarmed, "connections made ahead of need (coordinator)")                           \
+    X(prewarm_failures, "connections asked for ahead of need and not made (coordinator)")  \
     X(worker_deaths, "workers that died (coordinator)")                                    \
     X(requeued, "tasks given to another worker after a death (coordinator)")               \
     X(stale_answers, "records of kept answers in place of failures (coordinator)")         \

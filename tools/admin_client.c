@@ -13,7 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define TIMEOUT_S        5
 #define ANSWER_BYTES_MAX (16u << 20)
 
 /* A socket's address holds 107 bytes of path: longer ones are reached through a descriptor of their directory. */
@@ -35,10 +34,10 @@ static int open_directory(const char *path)
     return len > 0 && (size_t)len < sizeof dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 
-static int dial(const char *path)
+static int dial(const char *path, unsigned patience_s)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval limit = {.tv_sec = TIMEOUT_S};
+    struct timeval limit = {.tv_sec = patience_s};
     int dir_fd = strlen(path) < sizeof address.sun_path ? -1 : open_directory(path);
     int fd = -1;
 
@@ -121,10 +120,10 @@ static enum outcome parse(struct admin_answer *answer)
 }
 
 enum outcome admin_ask(const char *path, const char *method, const char *target, const char *body, size_t len,
-                       struct admin_answer *answer_out)
+                       unsigned patience_s, struct admin_answer *answer_out)
 {
     *answer_out = (struct admin_answer){0};
-    int fd = dial(path);
+    int fd = dial(path, patience_s);
 
     if (fd < 0)
         return outcome_of_errno();

@@ -11,8 +11,8 @@ struct admin_answer {
 };
 
 /* Asks the socket at `path` (any length) with `len` bytes of `body`. OUTCOME_SYSTEM with errno: it can't be reached;
- * OUTCOME_REQUEST_TIMEOUT: no answer within seconds; OUTCOME_PROTOCOL_ERROR: an answer that is torn or none.
+ * OUTCOME_REQUEST_TIMEOUT: no answer for `patience_s` seconds; OUTCOME_PROTOCOL_ERROR: an answer that is torn or none.
  * admin_answer_fini() in every case. */
 must_check enum outcome admin_ask(const char *path, const char *method, const char *target, const char *body,
-                                  size_t len, struct admin_answer *answer_out);
+                                  size_t len, unsigned patience_s, struct admin_answer *answer_out);
 void admin_answer_fini(struct admin_answer *answer);

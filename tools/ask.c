@@ -54,7 +54,7 @@ static int tell(const char *command, const struct admin_answer *answer)
 }
 
 static int ask(const char *command, const struct region *region, const char *method, const char *target,
-               const char *body, size_t len)
+               const char *body, size_t len, unsigned patience_s)
 {
     char path[REGION_PATH_MAX];
     struct admin_answer answer;
@@ -64,7 +64,7 @@ static int ask(const char *command, const struct region *region, const char *met
         return EXIT_USAGE;
     }
     int code = EXIT_USAGE;
-    enum outcome outcome = admin_ask(path, method, target, body, len, &answer);
+    enum outcome outcome = admin_ask(path, method, target, body, len, patience_s, &answer);
     if (outcome == OUTCOME_OK)
         code = tell(command, &answer);
     else
@@ -76,11 +76,17 @@ static int ask(const char *command, const struct region *region, const char *met
 
 int ask_fleet(const char *command, long pid, const char *method, const char *target, const char *body, size_t len)
 {
+    return ask_fleet_patiently(command, pid, method, target, body, len, ASK_PATIENCE_S);
+}
+
+int ask_fleet_patiently(const char *command, long pid, const char *method, const char *target, const char *body,
+                        size_t len, unsigned patience_s)
+{
     struct region region;
 
     if (!fleets_open(pid, &region))
         return EXIT_USAGE;
-    int code = ask(command, &region, method, target, body, len);
+    int code = ask(command, &region, method, target, body, len, patience_s);
     region_close(&region);
     return code;
 }

@@ -14,6 +14,8 @@ struct verb {
     /* Makes the target's query and the body of the arguments; false, with a message on stderr, when they are wrong.
      * NULL: there are none. */
     bool (*prepare)(int argc, char **argv, struct buffer *target, struct buffer *body);
+    int operands;        /* words before the process number that may be numbers too */
+    unsigned patience_s; /* 0: the answer comes at once */
 };
 
 static bool prepare_flush(int argc, char **argv, struct buffer *target, struct buffer *body)
@@ -53,15 +55,38 @@ static bool prepare_get(int argc, char **argv, struct buffer *target, struct buf
     return argc <= 1;
 }
 
+static bool prepare_prewarm(int argc, char **argv, struct buffer *target, struct buffer *body)
+{
+    static const char *const keys[] = {"host", "n"};
+    int count = 0;
+
+    (void)body;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--wait") == 0) {
+            ask_put_query(target, "wait", "1");
+        } else if (*argv[i] == '-' || count == 2) {
+            fprintf(stderr, "hotfleet: ctl prewarm: \"%s\" is not --wait\n", argv[i]);
+            return false;
+        } else {
+            ask_put_query(target, keys[count++], argv[i]);
+        }
+    }
+    if (count < 2)
+        fprintf(stderr, "hotfleet: ctl prewarm: a host and a number of connections are needed\n");
+    return count == 2;
+}
+
 static const struct verb verbs[] = {
-    {"stats", "GET", "/stats", "", "the numbers, as JSON", NULL},
-    {"metrics", "GET", "/metrics", "", "the numbers, as Prometheus reads them", NULL},
-    {"health", "GET", "/health", "", "whether the fleet is healthy", NULL},
-    {"ready", "GET", "/ready", "", "whether the fleet takes work", NULL},
-    {"flush", "POST", "/flush", "[--idle]", "closes all open connections, or the idle ones", prepare_flush},
-    {"get", "GET", "/get", "[KEY]", "the options in force", prepare_get},
-    {"set", "POST", "/set", "KEY=VALUE…", "changes options at once, all of them or none", prepare_set},
-    {"reload", "POST", "/reload", "", "reads files, environment and flags again; undoes set", NULL},
+    {"stats", "GET", "/stats", "", "the numbers, as JSON", NULL, 0, 0},
+    {"metrics", "GET", "/metrics", "", "the numbers, as Prometheus reads them", NULL, 0, 0},
+    {"health", "GET", "/health", "", "whether the fleet is healthy", NULL, 0, 0},
+    {"ready", "GET", "/ready", "", "whether the fleet takes work", NULL, 0, 0},
+    {"flush", "POST", "/flush", "[--idle]", "closes all open connections, or the idle ones", prepare_flush, 0, 0},
+    {"get", "GET", "/get", "[KEY]", "the options in force", prepare_get, 0, 0},
+    {"set", "POST", "/set", "KEY=VALUE…", "changes options at once, all of them or none", prepare_set, 0, 0},
+    {"reload", "POST", "/reload", "", "reads files, environment and flags again; undoes set", NULL, 0, 0},
+    {"prewarm", "POST", "/prewarm", "HOST N [--wait]", "makes N connections to HOST ahead of need", prepare_prewarm, 2,
+     ASK_LONG_PATIENCE_S},
 };
 
 static const struct verb *find(const char *name)
@@ -103,11 +128,22 @@ static int run(const struct verb *verb, int argc, char **argv, long pid)
         fprintf(stderr, "hotfleet: %s: \"%s\" is no process number; see hotfleet ctl --help\n", command, argv[0]);
     else if (!verb->prepare || verb->prepare(argc, argv, &target, &body)) {
         buffer_append_char(&target, '\0');
-        code = ask_fleet(command, pid, verb->method, target.data, body.data, body.len);
+        code = ask_fleet_patiently(command, pid, verb->method, target.data, body.data, body.len,
+                                   verb->patience_s ? verb->patience_s : ASK_PATIENCE_S);
     }
     buffer_fini(&target);
     buffer_fini(&body);
     return code;
+}
+
+/* Words that are no flags. */
+static int count_operands(int argc, char **argv)
+{
+    int count = 0;
+
+    for (int i = 0; i < argc; i++)
+        count += *argv[i] != '-';
+    return count;
 }
 
 int ctl_main(int argc, char **argv)
@@ -124,6 +160,7 @@ int ctl_main(int argc, char **argv)
             fprintf(stderr, "hotfleet: ctl: a verb is missing; see hotfleet ctl --help\n");
         return EXIT_USAGE;
     }
-    ask_take_pid(&argc, argv, &pid);
+    if (count_operands(argc - 2, argv + 2) > verb->operands)
+        ask_take_pid(&argc, argv, &pid);
     return run(verb, argc - 2, argv + 2, pid);
 }

@@ -267,13 +267,13 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
         outcome = take_lease_for(f, &ip, &address, &refusal);
     if (outcome != OUTCOME_OK)
         return outcome;
+    f->m.ip = ip;
     outcome = conn_dial(host, ip, &address, &conn, detail_out);
     if (outcome != OUTCOME_OK) {
         lease_return(w, host->index, ip);
         return outcome;
     }
     conn->intended = f;
-    f->m.ip = ip;
     host->conns++;
     host->dialing_count += !is_for_check(conn);
     STATS_ADD(w->page, conns_dialing, 1);

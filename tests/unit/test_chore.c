@@ -215,6 +215,7 @@ static void refused_chores_are_answered(void **state)
     uint64_t check = fixture_order(&x, TASK_CHECK, refusing, fixture_ip(&x, "127.0.0.1"), 0, "http://b.test/");
     fixture_until_told(&x, 2, 0);
     assert_answer(warm, OUTCOME_CONNECTION_REFUSED, 0);
+    assert_int_equal(fixture_told(&x, warm)->m.ip, fixture_ip(&x, "127.0.0.1"));
     assert_answer(check, OUTCOME_CONNECTION_REFUSED, 0);
     fixture_close(&x);
 }

@@ -1,0 +1,36 @@
+/* Makes and ends the parts of steering. */
+#include "coordinator/steering.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "coordinator/prewarm.h"
+
+struct steering {
+    const struct options *options;
+    struct prewarm *prewarm;
+};
+
+struct steering *steering_new(const struct steering_parts *parts)
+{
+    struct steering *s = calloc(1, sizeof *s);
+
+    if (!s)
+        die("out of memory: no room for what steers the fleet");
+    s->options = parts->options;
+    s->prewarm = prewarm_new(parts);
+    return s;
+}
+
+void steering_free(struct steering *s)
+{
+    if (!s)
+        return;
+    prewarm_free(s->prewarm);
+    free(s);
+}
+
+bool steering_holds_input(const struct steering *s)
+{
+    return s->options->prewarm_wait && prewarm_is_starting(s->prewarm);
+}
