@@ -103,17 +103,25 @@ static uint32_t take_ip(struct addresses *a)
     return NONE;
 }
 
+uint32_t addresses_find(const struct addresses *a, const struct address *address)
+{
+    for (uint32_t ip = a->buckets[hash(a, address)]; ip != NONE; ip = a->next[ip]) {
+        if (address_equal(&a->table->ips[ip], address))
+            return ip;
+    }
+    return IP_NONE;
+}
+
 static uint32_t use_ip(struct addresses *a, const struct address *address)
 {
     uint32_t *bucket = &a->buckets[hash(a, address)];
+    uint32_t ip = addresses_find(a, address);
 
-    for (uint32_t ip = *bucket; ip != NONE; ip = a->next[ip]) {
-        if (address_equal(&a->table->ips[ip], address)) {
-            a->users[ip]++;
-            return ip;
-        }
+    if (ip != IP_NONE) {
+        a->users[ip]++;
+        return ip;
     }
-    uint32_t ip = take_ip(a);
+    ip = take_ip(a);
     if (ip == NONE)
         return NONE;
     a->table->ips[ip] = *address;

@@ -27,5 +27,7 @@ must_check enum outcome addresses_publish(struct addresses *a, uint32_t index, c
                                           const uint8_t *states, uint32_t count, struct address_run *run_io);
 /* The index into ips of entry `i` of a list. */
 uint32_t addresses_ip(const struct addresses *a, struct address_run run, uint32_t i);
+/* Where an address stands in the shared table, also one that no host lists any more; IP_NONE: nowhere. */
+uint32_t addresses_find(const struct addresses *a, const struct address *address);
 /* Takes the list of a host away. */
 void addresses_drop(struct addresses *a, uint32_t index, struct address_run *run_io);

@@ -26,7 +26,7 @@ struct chore_order {
     struct host *host;     /* held until the answer; NULL: the chore is the worker's as a whole */
     uint32_t ip;           /* of the shared table, or IP_NONE */
     uint32_t flags;        /* enum task_flag */
-    const struct url *url; /* of a TASK_CHECK; borrowed for the call */
+    const struct url *url; /* of a TASK_CHECK or TASK_LIST; borrowed for the call */
     /* Bytes of the answer, in order; NULL: none are wanted. */
     void (*on_part)(void *user, const char *bytes, size_t len);
     void (*on_done)(void *user, const struct chore_answer *answer);

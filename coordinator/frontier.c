@@ -471,6 +471,11 @@ bool frontier_has_blocked(const struct frontier *f)
     return !TAILQ_EMPTY(&f->blocked);
 }
 
+uint32_t frontier_find_address(const struct frontier *f, const struct address *address)
+{
+    return hosts_find_address(f->hosts, address);
+}
+
 uint64_t frontier_queued(const struct frontier *f)
 {
     return f->queued;

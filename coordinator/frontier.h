@@ -61,6 +61,8 @@ void frontier_consider(struct frontier *f, struct host *host);
 /* The first `count` blocked hosts go to the head of the line, in the order in which they came: they have waited. */
 void frontier_unblock(struct frontier *f, unsigned count);
 bool frontier_has_blocked(const struct frontier *f);
+/* Where an address stands in the shared table; IP_NONE: no host has had it lately. */
+uint32_t frontier_find_address(const struct frontier *f, const struct address *address);
 uint64_t frontier_queued(const struct frontier *f);
 uint32_t frontier_hosts(const struct frontier *f);
 /* Its hosts, for who must find them by their slots; the frontier's. */

@@ -197,6 +197,11 @@ void hosts_let_go(struct hosts *h, struct host *host)
     }
 }
 
+uint32_t hosts_find_address(const struct hosts *h, const struct address *address)
+{
+    return addresses_find(h->addresses, address);
+}
+
 uint32_t hosts_count(const struct hosts *h)
 {
     return h->count;

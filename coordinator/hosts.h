@@ -72,6 +72,8 @@ struct host *hosts_get_origin(struct hosts *h, const struct url *url, struct spa
 /* A task came to it or left it; a host that holds none may be recycled. */
 void hosts_hold(struct hosts *h, struct host *host);
 void hosts_let_go(struct hosts *h, struct host *host);
+/* As addresses_find(). */
+uint32_t hosts_find_address(const struct hosts *h, const struct address *address);
 uint32_t hosts_count(const struct hosts *h);
 /* Gives the host `count` addresses; OUTCOME_FULL as in addresses_publish(). */
 must_check enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list,

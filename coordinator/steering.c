@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "coordinator/conn_gather.h"
 #include "coordinator/prewarm.h"
 
 struct steering {
     const struct options *options;
     struct prewarm *prewarm;
+    struct conn_gather *conn_gather;
 };
 
 struct steering *steering_new(const struct steering_parts *parts)
@@ -19,6 +21,7 @@ struct steering *steering_new(const struct steering_parts *parts)
         die("out of memory: no room for what steers the fleet");
     s->options = parts->options;
     s->prewarm = prewarm_new(parts);
+    s->conn_gather = conn_gather_new(parts);
     return s;
 }
 
@@ -27,6 +30,7 @@ void steering_free(struct steering *s)
     if (!s)
         return;
     prewarm_free(s->prewarm);
+    conn_gather_free(s->conn_gather);
     free(s);
 }
 

@@ -27,7 +27,9 @@ enum task_kind {
     TASK_PREWARM, /* one new connection to the host, kept idle; to `ip`, or to the next address in turn (IP_NONE) */
     TASK_PROBE,   /* looks after the host's connections that have been idle for long */
     TASK_FLUSH,   /* closes all connections of this worker; with TASK_IDLE_ONLY the idle ones */
-    TASK_LIST,    /* tells of all connections, a JSON line each, in RESULT_PART messages */
+    /* tells of connections, a JSON line each, in RESULT_PART messages: of all, of those to `ip`, or of those to the
+     * host of `url` (its name alone) */
+    TASK_LIST,
 };
 #define CHORE_SEQ (UINT64_C(1) << 63)
 

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_BYTES_MAX (16u << 20)
+#define ANSWER_BYTES_MAX (80u << 20) /* above what the fleet gathers for one answer */
 
 /* A socket's address holds 107 bytes of path: longer ones are reached through a descriptor of their directory. */
 static bool fill_address(const char *path, int dir_fd, struct sockaddr_un *address)

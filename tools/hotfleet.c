@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "tools/config.h"
+#include "tools/conn.h"
 #include "tools/ctl.h"
 #include "tools/healthz.h"
 #include "tools/ip.h"
@@ -27,6 +28,7 @@ static const struct command {
     {"config", config_main, "print or check the options in force"},
     {"stats", stats_main, "show the numbers of a running fleet"},
     {"healthz", healthz_main, "tell by the exit code whether a running fleet is healthy"},
+    {"conn", conn_main, "show the connections of a running fleet"},
     {"ctl", ctl_main, "ask a running fleet through its socket"},
     {"ip", ip_main, "list the addresses that are good or blocked, and make rules about them"},
     {"version", version_main, "print the version"},

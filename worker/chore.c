@@ -1,6 +1,7 @@
 /* Beginning and answering of chores: a table by kind. */
 #include "worker/chore.h"
 
+#include "worker/conn_list.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
 
@@ -45,6 +46,11 @@ static void begin_flush(struct fetch *f)
     chore_end(f, OUTCOME_OK, pool_flush(f->worker->pool, f->m.flags & TASK_IDLE_ONLY));
 }
 
+static void begin_list(struct fetch *f)
+{
+    chore_end(f, OUTCOME_OK, conn_list_send(f));
+}
+
 static void begin_nothing(struct fetch *f)
 {
     chore_end(f, OUTCOME_NOT_FOUND, 0);
@@ -54,7 +60,7 @@ void chore_begin(struct fetch *f)
 {
     static void (*const begin[])(struct fetch *) = {
         [TASK_FETCH] = begin_nothing, [TASK_CHECK] = begin_dial,  [TASK_PREWARM] = begin_dial,
-        [TASK_PROBE] = begin_nothing, [TASK_FLUSH] = begin_flush, [TASK_LIST] = begin_nothing,
+        [TASK_PROBE] = begin_nothing, [TASK_FLUSH] = begin_flush, [TASK_LIST] = begin_list,
     };
 
     begin[f->m.kind](f);

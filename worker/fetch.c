@@ -113,7 +113,7 @@ static bool unpack(struct fetch *f)
     attempts_take(f, log);
     if (m->kind > TASK_LIST || (m->kind != TASK_FETCH) != ((m->seq & CHORE_SEQ) != 0))
         return false;
-    if (m->kind != TASK_FETCH && m->kind != TASK_CHECK)
+    if (m->kind != TASK_FETCH && m->kind != TASK_CHECK && !(m->kind == TASK_LIST && url.data))
         return good;
     if (!good || !url.data)
         return false;

@@ -66,6 +66,8 @@ void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *de
 void pool_on_dead(struct conn *conn);
 /* No new requests on it; it is closed when the last one ends. */
 void pool_retire(struct conn *conn);
+/* Calls for each connection that is not dead; `each` changes none of them. */
+void pool_each(const struct pool *p, void (*each)(void *user, const struct conn *conn), void *user);
 /* Fetches in all lines. */
 unsigned pool_waiting(const struct pool *p);
 /* Some connection is idle. */

@@ -81,3 +81,20 @@ void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
     host->session_number++;
     host->session_is_shared = false;
 }
+
+void pool_each(const struct pool *p, void (*each)(void *user, const struct conn *conn), void *user)
+{
+    const struct conn *conn;
+
+    for (uint32_t i = 0; i < p->hosts_max; i++) {
+        const struct pool_host *host = p->hosts[i];
+        const struct conn_list *const lists[] = {host ? &host->ready : NULL, host ? &host->busy : NULL,
+                                                 host ? &host->dialing : NULL};
+        for (size_t k = 0; host && k < sizeof lists / sizeof lists[0]; k++) {
+            TAILQ_FOREACH(conn, lists[k], link)
+            {
+                each(user, conn);
+            }
+        }
+    }
+}

@@ -285,6 +285,128 @@ static void flush_closes_what_works_and_its_fetch_goes_again(void **state)
     fixture_close(&x);
 }
 
+/* The lines of all parts of a list, NUL-terminated; the caller frees. */
+static char *listed(uint64_t seq, unsigned *parts_out)
+{
+    struct buffer all = {0};
+
+    *parts_out = 0;
+    for (size_t i = 0; i < x.told_count; i++) {
+        const struct told *told = &x.told[i];
+        if (told->m.seq != seq || told->m.kind != RESULT_PART)
+            continue;
+        assert_in_range(told->m.len, 1, 32768);
+        assert_int_equal(told->text[0], '{');
+        assert_int_equal(told->text[told->m.len - 1], '\n');
+        buffer_append(&all, told->text, told->m.len);
+        ++*parts_out;
+    }
+    buffer_append_char(&all, '\0');
+    return all.data;
+}
+
+static unsigned count_of(const char *text, const char *word)
+{
+    unsigned count = 0;
+
+    for (; (text = strstr(text, word)); text++)
+        count++;
+    return count;
+}
+
+/* Asks for a list; returns its lines once the end has come. */
+static char *list(const struct fixture_host *of, uint32_t ip, const char *url, uint32_t count_wanted, unsigned *parts)
+{
+    uint64_t seq = fixture_order(&x, TASK_LIST, of, ip, 0, url);
+
+    fixture_until(&x, x.told_count && x.told[x.told_count - 1].m.seq == seq &&
+                          x.told[x.told_count - 1].m.kind == RESULT_CHORE);
+    assert_int_equal(x.told[x.told_count - 1].m.delay_ms, count_wanted);
+    return listed(seq, parts);
+}
+
+static void list_tells_of_each_connection_in_its_state(void **state)
+{
+    unsigned parts;
+
+    (void)state;
+    start(ORIGIN_TLS, NULL);
+    char *text = list(NULL, IP_NONE, NULL, 0, &parts);
+    assert_int_equal(parts, 0);
+    free(text);
+    fixture_get(&x, host, 1);
+    fixture_until(&x, fixture_count(&x, RESULT_RECORD, OUTCOME_OK) == 1);
+    o->deaf = true;
+    fixture_order(&x, TASK_PREWARM, host, IP_NONE, 0, NULL);
+    const struct pool_host *own = fixture_pool_host(&x, host);
+    fixture_until(&x, own->dialing_count == 1 && TAILQ_FIRST(&own->dialing)->state == CONN_HANDSHAKE);
+    text = list(NULL, IP_NONE, NULL, 2, &parts);
+    assert_int_equal(parts, 1);
+    assert_int_equal(count_of(text, "\n"), 2);
+    assert_int_equal(count_of(text, "\"target_ip\":\"127.0.0.1\",\"target_host\":\"a.test\""), 2);
+    assert_int_equal(count_of(text, "\"state\":\"open\""), 1);
+    assert_int_equal(count_of(text, "\"state\":\"handshake\""), 1);
+    assert_int_equal(count_of(text, "\"request_count\":1,"), 1);
+    assert_int_equal(count_of(text, "\"http_version\":\"1.1\""), 1);
+    assert_int_equal(count_of(text, "\"http_version\":null"), 1);
+    assert_int_equal(count_of(text, "\"last_used\":null"), 1);
+    assert_int_equal(count_of(text, "\"tls\":{\"version\":\"TLS1.3\""), 1);
+    free(text);
+    fixture_close(&x);
+}
+
+static void list_of_an_address_or_a_host_has_no_others(void **state)
+{
+    static const char *const second[] = {"127.0.0.2"};
+    unsigned parts;
+
+    (void)state;
+    start(ORIGIN_PLAIN, NULL);
+    struct fixture_host *other = fixture_host(&x, URL_HTTP, "b.test", o->port, second, 1);
+    o->deaf = true;
+    fixture_order(&x, TASK_PREWARM, host, IP_NONE, 0, NULL);
+    fixture_order(&x, TASK_PREWARM, fixture_host_at(&x, "c.test", o), IP_NONE, 0, NULL);
+    fixture_until_told(&x, 2, 0);
+    (void)other;
+    char *text = list(NULL, fixture_ip(&x, "127.0.0.1"), NULL, 2, &parts);
+    free(text);
+    text = list(NULL, fixture_ip(&x, "127.0.0.2"), NULL, 0, &parts);
+    free(text);
+    text = list(NULL, IP_NONE, "https://c.test/", 1, &parts);
+    assert_int_equal(count_of(text, "\"target_host\":\"c.test\""), 1);
+    free(text);
+    fixture_close(&x);
+}
+
+/* The ring takes a part of it only; what waits for room goes out in order, and tasks flow again after it. */
+static void list_that_fills_the_ring_is_told_whole_and_tasks_flow_again(void **state)
+{
+    static const char *const pairs[] = {"max_conns_per_host=100", "max_connections=100", NULL};
+    unsigned parts;
+
+    (void)state;
+    fixture_open(&x, &(struct fixture_plan){.options = pairs, .record_ring_bytes = 8192});
+    o = fixture_origin(&x, ORIGIN_PLAIN);
+    host = fixture_host_at(&x, "a.test", o);
+    o->on_bytes = script_answer;
+    for (int i = 0; i < 100; i++)
+        fixture_order(&x, TASK_PREWARM, host, IP_NONE, 0, NULL);
+    fixture_until_told(&x, 100, 0);
+    x.reader_stopped = true;
+    uint64_t seq = fixture_order(&x, TASK_LIST, NULL, IP_NONE, 0, NULL);
+    fixture_get(&x, host, 1);
+    fixture_turns(&x, 5);
+    assert_false(TAILQ_EMPTY(&x.w->unsent));
+    x.reader_stopped = false;
+    fixture_until(&x, fixture_count(&x, RESULT_RECORD, OUTCOME_OK) == 1);
+    char *text = listed(seq, &parts);
+    assert_int_equal(count_of(text, "\n"), 100);
+    assert_in_range(parts, 5, 100);
+    assert_true(TAILQ_EMPTY(&x.w->unsent));
+    free(text);
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +423,9 @@ int main(void)
         cmocka_unit_test(refused_chores_are_answered),
         cmocka_unit_test(unknown_host_and_old_generation_are_not_found),
         cmocka_unit_test(worker_that_ends_answers_its_open_chores),
+        cmocka_unit_test(list_tells_of_each_connection_in_its_state),
+        cmocka_unit_test(list_of_an_address_or_a_host_has_no_others),
+        cmocka_unit_test(list_that_fills_the_ring_is_told_whole_and_tasks_flow_again),
         cmocka_unit_test(flush_of_what_is_idle_leaves_what_works),
         cmocka_unit_test(flush_closes_what_works_and_its_fetch_goes_again),
     };

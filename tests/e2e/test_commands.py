@@ -1,0 +1,132 @@
+"""Looking into a running fleet: `hotfleet conn` and `hotfleet dns` (B11, B14, C3)."""
+import collections
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from support.origins import wait_until
+from support.records import TIMESTAMP, check_answered, check_complete
+
+MEMBERS = {
+    "target_ip": str, "target_host": str, "target_port": int, "conn_id": int, "worker": int, "state": str,
+    "created": str, "in_use": bool, "healthy": bool, "request_count": int, "error_count": int, "fingerprint": str,
+    "streams": int, "age_ms": (int, float), "idle_ms": (int, float),
+}
+
+
+def ask(hotfleet, *arguments):
+    """(exit code, the JSON lines, stderr) of a command."""
+    done = hotfleet.launch(*arguments).finish()
+    return done.exit, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def conns(hotfleet, running, *arguments):
+    code, lines, err = ask(hotfleet, "conn", "list", *arguments, running.pid)
+    assert code in (0, 1) and (code == 0) == bool(lines), err
+    return lines
+
+
+def check_conn(conn):
+    for key, kind in MEMBERS.items():
+        assert isinstance(conn[key], kind), (key, conn)
+    assert TIMESTAMP.fullmatch(conn["created"]) and conn["state"] in ("connecting", "handshake", "open", "retiring")
+    for key in ("last_used", "last_checked"):
+        assert conn[key] is None or TIMESTAMP.fullmatch(conn[key])
+
+
+def test_conn_list_tells_what_the_server_has_seen(hotfleet, origin):
+    running = hotfleet.start("-w", "2", "--silent", "-4")
+    running.feed(*[origin.url(f"/bytes/{n}", "https", "localhost") for n in range(30)])
+    running.wait_for_records(30)
+    running.feed(origin.url("/slow?ms=3000", "https", "localhost"))
+    assert wait_until(lambda: any("/slow" in r["target"] for r in origin.requests()))
+    lines = conns(hotfleet, running)
+    for conn in lines:
+        check_conn(conn)
+        assert conn["target_ip"] == "127.0.0.1" and conn["target_host"] == "localhost"
+        assert conn["target_port"] == origin.port["https"] and conn["fingerprint"] == "none"
+        assert conn["tls"]["version"] == "TLS1.3" and conn["http_version"] == "1.1"
+        assert conn["healthy"] and conn["state"] == "open" and conn["last_checked"] is None
+    assert len(lines) == origin.open_now("https")
+    assert len({c["conn_id"] for c in lines}) == len(lines)
+    served = collections.Counter(r["conn"] for r in origin.requests())
+    assert sorted(c["request_count"] for c in lines if c["request_count"]) == sorted(served.values())
+    assert all((c["last_used"] is None) == (c["request_count"] == 0) for c in lines)
+    busy = [c for c in lines if c["in_use"]]
+    assert len(busy) == 1 and busy[0]["streams"] == 1 and busy[0]["idle_ms"] == 0
+    assert all(c["idle_ms"] > 0 for c in lines if not c["in_use"])
+    records = check_complete(running.finish(), 31).values()
+    assert {c["conn_id"] for c in lines if c["request_count"]} == {r["conn_id"] for r in records}
+
+
+def test_conn_list_and_show_by_host_and_address(hotfleet, origin, name_server):
+    server = name_server({"a.test": {"A": ["127.0.0.1", "127.0.0.2"]}, "b.test": {"A": ["127.0.0.2"]}})
+    running = hotfleet.start("-w", "2", "--silent", "--resolvers", server.resolver, "--prewarm-wait",
+                             "--prewarm", f"http://a.test:{origin.port['http']}=6",
+                             "--prewarm", f"http://b.test:{origin.port['http']}=3")
+    assert wait_until(lambda: origin.open_now("http") == 9, 10)
+    assert len(conns(hotfleet, running)) == 9
+    assert {c["target_host"] for c in conns(hotfleet, running, "--host", "a.test")} == {"a.test"}
+    assert len(conns(hotfleet, running, "--host=B.test")) == 3
+    assert conns(hotfleet, running, "--host", "c.test") == []
+    code, lines, _ = ask(hotfleet, "conn", "show", "127.0.0.2", running.pid)
+    assert code == 0 and len(lines) == 6 and {c["target_ip"] for c in lines} == {"127.0.0.2"}
+    assert sum(note["local"] == "127.0.0.2" for note in origin.log("open")) == 6
+    for absent in ("127.0.0.9", "192.0.2.1", "::1"):
+        code, lines, err = ask(hotfleet, "conn", "show", absent, running.pid)
+        assert code == 1 and lines == [] and absent in err
+    check_complete(running.finish(), 0)
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("show",), "IP address"), (("show", "a.test"), "no IP address"), (("list", "--hots", "x"), "--hots"),
+    (("list", "--host"), "without a name"), (("lits",), "lits")])
+def test_conn_refuses_with_what_is_wrong(hotfleet, arguments, said):
+    code, lines, err = ask(hotfleet, "conn", *arguments)
+    assert code == 2 and lines == [] and said in err
+
+
+def test_conn_list_of_what_is_no_name_is_refused(hotfleet):
+    running = hotfleet.start("--silent")
+    running.wait_for_workers(1)
+    for host in ("https://a.test", "a.test:8080", "a b", ""):
+        code, lines, err = ask(hotfleet, "conn", "list", "--host", host, running.pid)
+        assert code == 2 and lines == [] and err, host
+    check_complete(running.finish(), 0)
+
+
+def test_conn_list_of_thousands_leaves_the_fleet_at_work(hotfleet, origin):
+    count = 800
+    running = hotfleet.start("-w", "2", "--silent", "-4", "--max-connections", "1000", "--max-conns-per-host", "1000",
+                             "--max-idle-conns", "1000", "--prewarm-wait", "--prewarm-delay", "20ms",
+                             "--prewarm", f"{origin.url('/', 'http', 'localhost')[:-1]}={count}")
+    assert wait_until(lambda: origin.open_now("http") == count, 20)
+    for _ in range(5):
+        running.feed(*[origin.url(f"/bytes/{n}", host="localhost") for n in range(50)])
+        lines = conns(hotfleet, running)
+        assert len({c["conn_id"] for c in lines}) == count
+    records = check_complete(running.finish(), 250).values()
+    assert not any(r["failed"] for r in records)
+
+
+def test_conn_list_does_not_hang_on_a_worker_that_is_stopped_and_dies(hotfleet, origin):
+    running = hotfleet.start("-w", "2", "--silent", "-4")
+    running.feed(*[origin.url(f"/slow?ms=200&n={n}", host="localhost") for n in range(8)])
+    running.wait_for_records(8)
+    victim = running.workers()[0]
+    os.kill(victim, signal.SIGSTOP)
+    asking = hotfleet.launch("conn", "list", running.pid)
+    time.sleep(0.5)
+    assert not asking.ended.is_set()
+    os.kill(victim, signal.SIGKILL)
+    done = asking.finish()
+    assert done.exit == 0, done.explain()
+    workers = {json.loads(line)["worker"] for line in done.stdout.splitlines()}
+    assert len(workers) == 1
+    result = running.finish()
+    check_complete(result, 8)
+    assert re.search(r"connections-not-told.* worker=\d", result.stderr), result.stderr
