@@ -465,6 +465,7 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
         wait_for_events(c, REGION_DOZING, earlier(next, now + DOZE_US));
     } else {
         flush(c);
+        /* Others read the map while this process sleeps. */
         if (store_is_pending(c->store))
             next = earlier(next, c->last_store_us + STORE_AFTER_US);
         if (!c->output_gone)

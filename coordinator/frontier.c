@@ -170,8 +170,7 @@ void frontier_watch(struct frontier *f, frontier_on_answer on_answer, void *user
     f->watchers[f->watchers_count++] = (struct watcher){on_answer, user};
 }
 
-/* A copy of the host's addresses, host->run.count of them; NULL when there are none. */
-static struct address *copy_addresses(const struct frontier *f, const struct host *host)
+struct address *frontier_addresses(const struct frontier *f, const struct host *host)
 {
     const struct iptable *t = &f->region->table;
     struct address *copy = host->run.count ? calloc(host->run.count, sizeof *copy) : NULL;
@@ -189,7 +188,7 @@ static void on_answer(void *user, const struct resolver_answer *answer)
     struct host *host = user;
     struct frontier *f = host->frontier;
     bool had_addresses = host->refreshing;
-    struct address *before = copy_addresses(f, host);
+    struct address *before = frontier_addresses(f, host);
     uint32_t before_count = before ? host->run.count : 0;
 
     host->refreshing = false;
@@ -203,17 +202,20 @@ static void on_answer(void *user, const struct resolver_answer *answer)
         fail_host(f, host, answer->outcome, NULL, answer->expires_wall_us);
     }
     for (unsigned i = 0; i < f->watchers_count; i++)
-        f->watchers[i].on_answer(f->watchers[i].user, host, before, before_count);
+        f->watchers[i].on_answer(f->watchers[i].user, host, answer->outcome, before, before_count);
     free(before);
     hosts_let_go(f->hosts, host);
 }
 
-static void ask(struct frontier *f, struct host *host)
+static void ask(struct frontier *f, struct host *host, bool anew)
 {
     /* Held while the query is under way. */
     hosts_hold(f->hosts, host);
     host->frontier = f;
-    resolver_query(f->resolver, host->name, host->name_len, on_answer, host);
+    if (anew)
+        resolver_query_anew(f->resolver, host->name, host->name_len, on_answer, host);
+    else
+        resolver_query(f->resolver, host->name, host->name_len, on_answer, host);
 }
 
 static bool family_wanted(const struct frontier *f, const struct address *a)
@@ -280,14 +282,14 @@ static void prepare(struct frontier *f, struct host *host)
     if (host->state == HOST_USABLE) {
         if (!host->refreshing) {
             host->refreshing = true;
-            ask(f, host);
+            ask(f, host, false);
         }
         return;
     }
     if (know_addresses(f, host))
         return;
     host->state = HOST_RESOLVING;
-    ask(f, host);
+    ask(f, host, false);
 }
 
 static void enqueue(struct frontier *f, struct task *task, bool at_head)
@@ -385,6 +387,30 @@ struct host *frontier_host(struct frontier *f, const struct url *url)
     hosts_hold(f->hosts, host);
     prepare(f, host);
     return host;
+}
+
+bool frontier_refresh(struct frontier *f, struct host *host)
+{
+    struct address literal;
+    const struct address *given;
+    uint32_t given_count;
+
+    if (host->state == HOST_RESOLVING || host->refreshing)
+        return true;
+    if (host->ip_len || address_parse(host->name, host->name_len, &literal) ||
+        resolve_list_find(f->given, host->name, host->name_len, host->port, &given, &given_count))
+        return false;
+    if (host->state == HOST_USABLE)
+        host->refreshing = true;
+    else
+        host->state = HOST_RESOLVING;
+    ask(f, host, true);
+    return true;
+}
+
+void frontier_each_host(const struct frontier *f, void (*each)(void *user, struct host *host), void *user)
+{
+    hosts_each(f->hosts, each, user);
 }
 
 void frontier_hold(struct frontier *f, struct host *host)

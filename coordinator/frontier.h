@@ -37,10 +37,19 @@ void frontier_leave(struct frontier *f, struct task *task);
 /* The host of a URL's origin, made when new and held; its addresses are known, or being asked for (HOST_RESOLVING).
  * NULL: there is no room for a further host. */
 struct host *frontier_host(struct frontier *f, const struct url *url);
-/* Name servers have answered for a host, with whatever outcome; `before`: the addresses that it had, borrowed. */
-typedef void (*frontier_on_answer)(void *user, struct host *host, const struct address *before, uint32_t before_count);
+/* Name servers have answered for a host with `outcome`; `before`: the addresses that it had, borrowed. */
+typedef void (*frontier_on_answer)(void *user, struct host *host, enum outcome outcome, const struct address *before,
+                                   uint32_t before_count);
 /* Has `on_answer` called for each answer from now on; a few may ask for it. */
 void frontier_watch(struct frontier *f, frontier_on_answer on_answer, void *user);
+
+/* The host's addresses as they stand in the tables: a copy of host->run.count, which the caller frees; NULL: none. */
+struct address *frontier_addresses(const struct frontier *f, const struct host *host);
+/* Has the name asked for now, whatever is known; those who watch hear of it. False: there is nothing to ask, its
+ * addresses were given by hand. */
+bool frontier_refresh(struct frontier *f, struct host *host);
+/* Calls for each host that is known; `each` may hold hosts and lets none go. */
+void frontier_each_host(const struct frontier *f, void (*each)(void *user, struct host *host), void *user);
 
 /* The host is needed for something that is no task: it keeps its slot until it is let go. */
 void frontier_hold(struct frontier *f, struct host *host);

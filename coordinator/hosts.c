@@ -202,6 +202,14 @@ uint32_t hosts_find_address(const struct hosts *h, const struct address *address
     return addresses_find(h->addresses, address);
 }
 
+void hosts_each(const struct hosts *h, void (*each)(void *user, struct host *host), void *user)
+{
+    for (uint32_t i = 0; i <= h->mask; i++) {
+        for (struct host *host = h->buckets[i]; host; host = host->chain)
+            each(user, host);
+    }
+}
+
 uint32_t hosts_count(const struct hosts *h)
 {
     return h->count;

@@ -74,6 +74,8 @@ void hosts_hold(struct hosts *h, struct host *host);
 void hosts_let_go(struct hosts *h, struct host *host);
 /* As addresses_find(). */
 uint32_t hosts_find_address(const struct hosts *h, const struct address *address);
+/* Calls for each host; `each` must not make or forget any. */
+void hosts_each(const struct hosts *h, void (*each)(void *user, struct host *host), void *user);
 uint32_t hosts_count(const struct hosts *h);
 /* Gives the host `count` addresses; OUTCOME_FULL as in addresses_publish(). */
 must_check enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list,

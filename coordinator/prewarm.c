@@ -244,9 +244,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     turn(arg);
 }
 
-static void on_answer(void *user, struct host *host, const struct address *before, uint32_t before_count)
+static void on_answer(void *user, struct host *host, enum outcome outcome, const struct address *before,
+                      uint32_t before_count)
 {
     (void)host;
+    (void)outcome;
     (void)before;
     (void)before_count;
     turn(user);

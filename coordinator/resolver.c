@@ -263,7 +263,8 @@ static bool answer_impossible(struct resolver *r, struct job *job)
     return true;
 }
 
-void resolver_query(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer, void *user)
+static void query(struct resolver *r, const char *name, size_t name_len, bool anew, resolver_on_answer on_answer,
+                  void *user)
 {
     struct waiter *w = resolver_must_have(calloc(1, sizeof *w));
 
@@ -272,13 +273,24 @@ void resolver_query(struct resolver *r, const char *name, size_t name_len, resol
     struct job *job = job_find(r, name, name_len);
     if (!job) {
         job = job_new(r, name, name_len);
-        if (!answer_impossible(r, job) && !answer_from_hosts(r, job) && !answer_from_store(r, job))
+        if (!answer_impossible(r, job) && !answer_from_hosts(r, job) && (anew || !answer_from_store(r, job)))
             resolver_wake(r);
     }
     w->on_answer = on_answer;
     w->user = user;
     *job->waiters_end = w;
     job->waiters_end = &w->next;
+}
+
+void resolver_query(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer, void *user)
+{
+    query(r, name, name_len, false, on_answer, user);
+}
+
+void resolver_query_anew(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer,
+                         void *user)
+{
+    query(r, name, name_len, true, on_answer, user);
 }
 
 static void open_loop(struct resolver *r)

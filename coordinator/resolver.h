@@ -39,3 +39,6 @@ void resolver_close(struct resolver *r);
 /* Asks for `name` (lower case, no trailing dot needed). The callback comes exactly once, never before this returns,
  * unless the resolver is closed first. */
 void resolver_query(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer, void *user);
+/* The same, but what the map knows does not count: name servers are asked. */
+void resolver_query_anew(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer,
+                         void *user);

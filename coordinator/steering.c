@@ -5,12 +5,14 @@
 
 #include "common/log.h"
 #include "coordinator/conn_gather.h"
+#include "coordinator/dns_refresh.h"
 #include "coordinator/prewarm.h"
 
 struct steering {
     const struct options *options;
     struct prewarm *prewarm;
     struct conn_gather *conn_gather;
+    struct dns_refresh *dns_refresh;
 };
 
 struct steering *steering_new(const struct steering_parts *parts)
@@ -22,6 +24,7 @@ struct steering *steering_new(const struct steering_parts *parts)
     s->options = parts->options;
     s->prewarm = prewarm_new(parts);
     s->conn_gather = conn_gather_new(parts);
+    s->dns_refresh = dns_refresh_new(parts);
     return s;
 }
 
@@ -31,6 +34,7 @@ void steering_free(struct steering *s)
         return;
     prewarm_free(s->prewarm);
     conn_gather_free(s->conn_gather);
+    dns_refresh_free(s->dns_refresh);
     free(s);
 }
 

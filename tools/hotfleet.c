@@ -9,6 +9,7 @@
 #include "tools/config.h"
 #include "tools/conn.h"
 #include "tools/ctl.h"
+#include "tools/dns.h"
 #include "tools/healthz.h"
 #include "tools/ip.h"
 #include "tools/run.h"
@@ -31,6 +32,7 @@ static const struct command {
     {"conn", conn_main, "show the connections of a running fleet"},
     {"ctl", ctl_main, "ask a running fleet through its socket"},
     {"ip", ip_main, "list the addresses that are good or blocked, and make rules about them"},
+    {"dns", dns_main, "show what a fleet knows of names, or ask for them anew"},
     {"version", version_main, "print the version"},
     {"help", help_main, "print this, or the help of a command"},
 };

@@ -130,3 +130,85 @@ def test_conn_list_does_not_hang_on_a_worker_that_is_stopped_and_dies(hotfleet, 
     result = running.finish()
     check_complete(result, 8)
     assert re.search(r"connections-not-told.* worker=\d", result.stderr), result.stderr
+
+
+def stats(hotfleet, running):
+    return json.loads(hotfleet.command("stats", "--json", running.pid).stdout)
+
+
+def check_name(line, name, addresses, outcome="ok"):
+    assert line["name"] == name and line["addresses"] == addresses and line["outcome"] == outcome, line
+    assert TIMESTAMP.fullmatch(line["expires"]) and isinstance(line["ttl_left_s"], int)
+
+
+def test_dns_show_tells_what_the_map_knows(hotfleet, origin, name_server):
+    server = name_server({"a.test": {"A": ["127.0.0.1", "127.0.0.2"], "AAAA": ["::1"], "ttl": 300}})
+    state = hotfleet.directory + "/state"
+    running = hotfleet.start("--silent", "--retry", "0", "--resolvers", server.resolver, "--state", state)
+    running.feed(origin.url("/ok", host="a.test"), origin.url("/ok", host="nobody.test"))
+    running.wait_for_records(2)
+    lines = wait_until(lambda: (ask(hotfleet, "dns", "show", running.pid)[1] + [None] * 2)[1] and
+                       ask(hotfleet, "dns", "show", running.pid)[1])
+    check_name(lines[0], "a.test", ["127.0.0.1", "127.0.0.2", "::1"])
+    assert 250 <= lines[0]["ttl_left_s"] <= 300
+    check_name(lines[1], "nobody.test", [], "dns-nxdomain")
+    check_complete(running.finish(), 2)
+    code, lines, err = ask(hotfleet, "dns", "show", "A.test", "--state", state)
+    assert code == 0 and len(lines) == 1, err
+    check_name(lines[0], "a.test", ["127.0.0.1", "127.0.0.2", "::1"])
+    code, lines, err = ask(hotfleet, "dns", "show", "c.test", "--state", state)
+    assert code == 1 and lines == [] and "c.test" in err
+
+
+def test_dns_show_keeps_the_answers_of_one_family_apart(hotfleet, origin, name_server):
+    server = name_server({"a.test": {"A": ["127.0.0.1"], "AAAA": ["::1"]}})
+    flags = ("--silent", "--resolvers", server.resolver, "--state", hotfleet.directory + "/state")
+    for family in ("-4", "-6"):
+        check_complete(hotfleet([origin.url("/ok", host="a.test")], family, *flags), 1)
+    code, lines, err = ask(hotfleet, "dns", "show", "a.test", "--state", hotfleet.directory + "/state")
+    assert code == 0 and {(l["families"], *l["addresses"]) for l in lines} == {("ipv4", "127.0.0.1"), ("ipv6", "::1")}
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("show", "--state", "/nonexistent"), "/nonexistent"), (("show", "a", "b"), "b"), (("shwo",), "shwo"),
+    (("show", "a b"), "forbidden"), (("refresh", "--all"), "--all")])
+def test_dns_refuses_with_what_is_wrong(hotfleet, arguments, said):
+    code, lines, err = ask(hotfleet, "dns", *arguments)
+    assert code == 2 and lines == [] and said in err
+
+
+def moving_zone(*steps):
+    """A name whose addresses are each of `steps` in turn, the last for good."""
+    entry = None
+    for addresses in reversed(steps):
+        entry = {"A": addresses, "ttl": 300, **({"then": entry} if entry else {})}
+    return {"a.test": entry, "b.test": {"A": ["127.0.0.1"], "ttl": 300}}
+
+
+def test_dns_refresh_asks_past_the_map(hotfleet, origin, name_server):
+    server = name_server(moving_zone(["127.0.0.1"], ["127.0.0.2", "127.0.0.3"]))
+    running = hotfleet.start("-w", "1", "--silent", "--resolvers", server.resolver)
+    running.feed(origin.url("/ok", host="a.test"), origin.url("/ok", host="b.test"), origin.url("/ok"))
+    running.wait_for_records(3)
+    code, lines, err = ask(hotfleet, "dns", "refresh", "a.test", running.pid)
+    assert code == 0, err
+    assert lines == [{"name": "a.test", "scheme": "http", "port": origin.port["http"], "outcome": "ok",
+                      "old": ["127.0.0.1"], "new": ["127.0.0.2", "127.0.0.3"]}]
+    code, lines, err = ask(hotfleet, "dns", "refresh", running.pid)
+    assert code == 0 and sorted(l["name"] for l in lines) == ["a.test", "b.test"], err
+    assert all(l["old"] == l["new"] for l in lines)
+    assert len(server.queries("b.test")) == 4
+    code, lines, err = ask(hotfleet, "dns", "refresh", "c.test", running.pid)
+    assert code == 2 and lines == [] and "c.test" in err
+    check_complete(running.finish(), 3)
+
+
+def test_dns_refresh_tells_of_failures_and_keeps_addresses(hotfleet, origin, name_server):
+    server = name_server({"a.test": {"A": ["127.0.0.1"], "then": {"rcode": 2}}})
+    running = hotfleet.start("-w", "1", "--silent", "--resolvers", server.resolver)
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(1)
+    code, lines, err = ask(hotfleet, "dns", "refresh", running.pid)
+    assert code == 0 and lines[0]["outcome"] == "dns-servfail" and lines[0]["new"] == ["127.0.0.1"], err
+    running.feed(origin.url("/ok", host="a.test"))
+    assert not any(r["failed"] for r in check_complete(running.finish(), 2).values())

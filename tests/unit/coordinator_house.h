@@ -62,7 +62,7 @@ struct question {
 
 struct resolver {
     struct question questions[QUESTIONS_MAX];
-    unsigned count, asked;
+    unsigned count, asked, asked_anew;
 };
 
 void resolver_query(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer, void *user)
@@ -73,6 +73,13 @@ void resolver_query(struct resolver *r, const char *name, size_t name_len, resol
     *q = (struct question){.on_answer = on_answer, .user = user};
     memcpy(q->name, name, name_len);
     r->asked++;
+}
+
+void resolver_query_anew(struct resolver *r, const char *name, size_t name_len, resolver_on_answer on_answer,
+                         void *user)
+{
+    resolver_query(r, name, name_len, on_answer, user);
+    r->asked_anew++;
 }
 
 /* --- the house --- */

@@ -24,15 +24,18 @@ static struct host *hold(struct house *h, const char *text)
 struct heard {
     unsigned count;
     struct host *host;
+    enum outcome outcome;
     uint32_t before_count, now_count;
     struct address before;
 };
 
-static void on_answer(void *user, struct host *host, const struct address *before, uint32_t before_count)
+static void on_answer(void *user, struct host *host, enum outcome outcome, const struct address *before,
+                      uint32_t before_count)
 {
     struct heard *heard = user;
 
     heard->count++;
+    heard->outcome = outcome;
     heard->host = host;
     heard->before_count = before_count;
     heard->now_count = host->run.count;
@@ -142,6 +145,42 @@ static void watchers_hear_what_there_was_and_see_what_there_is(void **state)
     assert_int_equal(heard[0].now_count, 3);
 }
 
+static void refresh_asks_name_servers_and_keeps_what_there_is_until_they_answer(void **state)
+{
+    struct house *h = *state;
+    struct heard heard = {0};
+
+    frontier_watch(h->frontier, on_answer, &heard);
+    struct host *host = hold(h, "https://a.example/");
+    answer_ok(h, 2, 1);
+    assert_true(frontier_refresh(h->frontier, host));
+    assert_true(frontier_refresh(h->frontier, host));
+    assert_int_equal(h->resolver.asked_anew, 1);
+    assert_int_equal(host->state, HOST_USABLE);
+    assert_int_equal(host->run.count, 2);
+    answer_failure(h, OUTCOME_DNS_SERVFAIL);
+    assert_int_equal(heard.outcome, OUTCOME_DNS_SERVFAIL);
+    assert_int_equal(host->state, HOST_USABLE);
+    assert_true(frontier_refresh(h->frontier, host));
+    answer_failure(h, OUTCOME_DNS_NXDOMAIN);
+    assert_int_equal(host->state, HOST_FAILED);
+    assert_true(frontier_refresh(h->frontier, host));
+    assert_int_equal(host->state, HOST_RESOLVING);
+    answer_ok(h, 1, 1);
+    assert_int_equal(host->state, HOST_USABLE);
+    frontier_let_go(h->frontier, host);
+    assert_host(host);
+}
+
+static void literal_addresses_have_nothing_to_refresh(void **state)
+{
+    struct house *h = *state;
+
+    assert_false(frontier_refresh(h->frontier, hold(h, "https://192.0.2.1/")));
+    assert_false(frontier_refresh(h->frontier, add_at(h, "http://a.example/", "192.0.2.1")->host));
+    assert_int_equal(h->resolver.asked, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +190,8 @@ int main(void)
         CASE(host_with_connections_makes_no_room_after_it_is_let_go),
         CASE(held_host_that_can_not_be_resolved_is_failed),
         CASE(watchers_hear_what_there_was_and_see_what_there_is),
+        CASE(refresh_asks_name_servers_and_keeps_what_there_is_until_they_answer),
+        CASE(literal_addresses_have_nothing_to_refresh),
     };
 
     return cmocka_run_group_tests_name("frontier_hosts", tests, NULL, NULL);
