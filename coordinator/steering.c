@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "coordinator/conn_gather.h"
+#include "coordinator/dns_follow.h"
 #include "coordinator/dns_refresh.h"
 #include "coordinator/prewarm.h"
 
@@ -12,6 +13,7 @@ struct steering {
     const struct options *options;
     struct prewarm *prewarm;
     struct conn_gather *conn_gather;
+    struct dns_follow *dns_follow;
     struct dns_refresh *dns_refresh;
 };
 
@@ -24,6 +26,7 @@ struct steering *steering_new(const struct steering_parts *parts)
     s->options = parts->options;
     s->prewarm = prewarm_new(parts);
     s->conn_gather = conn_gather_new(parts);
+    s->dns_follow = dns_follow_new(parts);
     s->dns_refresh = dns_refresh_new(parts);
     return s;
 }
@@ -34,6 +37,7 @@ void steering_free(struct steering *s)
         return;
     prewarm_free(s->prewarm);
     conn_gather_free(s->conn_gather);
+    dns_follow_free(s->dns_follow);
     dns_refresh_free(s->dns_refresh);
     free(s);
 }

@@ -39,6 +39,9 @@
     X(dns_queries, "names asked of the name servers (coordinator)")                        \
     X(dns_cached, "names answered from the map (coordinator)")                             \
     X(dns_failures, "names that could not be resolved (coordinator)")                      \
+    X(dns_addresses_new, "addresses that names have gained (coordinator)")                 \
+    X(dns_addresses_gone, "addresses that names have lost (coordinator)")                  \
+    X(conns_from_dns, "connections made to addresses that names gained (coordinator)")     \
     X(prewarmed, "connections made ahead of need (coordinator)")                           \
     X(prewarm_failures, "connections asked for ahead of need and not made (coordinator)")  \
     X(worker_deaths, "workers that died (coordinator)")                                    \

@@ -259,6 +259,9 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
     struct address address;
     struct conn *conn;
     uint32_t ip;
+
+    /* What the name has lost makes room for what it has gained. */
+    follow_list(host);
     enum outcome outcome = take_lease_for(f, &ip, &address, &refusal);
 
     /* What is idle gives way to a check: without it the address stays black. */

@@ -212,3 +212,52 @@ def test_dns_refresh_tells_of_failures_and_keeps_addresses(hotfleet, origin, nam
     assert code == 0 and lines[0]["outcome"] == "dns-servfail" and lines[0]["new"] == ["127.0.0.1"], err
     running.feed(origin.url("/ok", host="a.test"))
     assert not any(r["failed"] for r in check_complete(running.finish(), 2).values())
+
+
+def test_new_address_gets_a_connection_and_the_vanished_one_drains(hotfleet, origin, name_server):
+    server = name_server(moving_zone(["127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.2"]))
+    running = hotfleet.start("-w", "2", "--silent", "--resolvers", server.resolver)
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(1)
+    assert ask(hotfleet, "dns", "refresh", "a.test", running.pid)[1][0]["new"] == ["127.0.0.1", "127.0.0.2"]
+    assert wait_until(lambda: "127.0.0.2" in [note["local"] for note in origin.log("open")])
+    assert len(origin.requests()) == 1, "nothing but the new address asked for the connection"
+    assert wait_until(lambda: stats(hotfleet, running)["conns_from_dns"] == 1)
+    assert {c["target_ip"] for c in conns(hotfleet, running)} == {"127.0.0.1", "127.0.0.2"}
+    running.feed(*[origin.url(f"/slow?ms=700&n={n}", host="a.test") for n in range(4)])
+    assert wait_until(lambda: len(origin.requests()) == 5)
+    assert ask(hotfleet, "dns", "refresh", "a.test", running.pid)[1][0]["new"] == ["127.0.0.2"]
+    running.wait_for_records(5)
+    running.feed(*[origin.url(f"/ok?{n}", host="a.test") for n in range(10)])
+    records = running.wait_for_records(15)
+    assert not any(r["failed"] for r in records)
+    assert {check_answered(r)["host_ip"] for r in records[-10:]} == {"127.0.0.2"}
+    assert wait_until(lambda: {c["target_ip"] for c in conns(hotfleet, running)} == {"127.0.0.2"})
+    now = stats(hotfleet, running)
+    assert now["dns_addresses_new"] == 1 and now["dns_addresses_gone"] == 1
+    check_complete(running.finish(), 15)
+
+
+def test_new_addresses_of_a_host_that_is_not_in_use_get_none(hotfleet, origin, name_server):
+    server = name_server(moving_zone(["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]))
+    running = hotfleet.start("-w", "2", "--silent", "--resolvers", server.resolver)
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(1)
+    hotfleet.command("ctl", "flush", running.pid)
+    assert ask(hotfleet, "dns", "refresh", "a.test", running.pid)[0] == 0
+    time.sleep(0.3)
+    assert {note["local"] for note in origin.log("open")} == {"127.0.0.1"}
+    assert stats(hotfleet, running)["dns_addresses_new"] == 1
+    check_complete(running.finish(), 1)
+
+
+def test_many_new_addresses_get_a_connection_each(hotfleet, origin, name_server):
+    many = [f"127.0.2.{n}" for n in range(1, 41)]
+    server = name_server(moving_zone(["127.0.0.1"], ["127.0.0.1", *many]))
+    running = hotfleet.start("-w", "2", "--silent", "--resolvers", server.resolver, "--max-conns-per-host", "50")
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(1)
+    assert ask(hotfleet, "dns", "refresh", running.pid)[0] == 0
+    assert wait_until(lambda: {note["local"] for note in origin.log("open")} >= set(many))
+    assert wait_until(lambda: stats(hotfleet, running)["conns_from_dns"] == 40)
+    check_complete(running.finish(), 1)
