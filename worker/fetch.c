@@ -95,7 +95,8 @@ static bool url_fits(const struct url *u)
 static bool unpack(struct fetch *f)
 {
     const struct task_message *m = &f->m;
-    const char *at = f->text.data;
+    /* A chore may have none at all. */
+    const char *at = f->text.data ? f->text.data : "";
     const char *end = at + f->text.len;
     bool good = true;
     /* First of all, where they are aligned. */
