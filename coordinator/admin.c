@@ -196,16 +196,15 @@ static void on_client_gone(struct evhttp_connection *conn, void *arg)
     r->http = NULL;
 }
 
-/* What the fleet is asked to do may take longer than the asking. */
-static void give_time(struct admin *a, struct evhttp_connection *http)
+/* From now on the connection has so much time. */
+static void give_time(struct admin *a, struct evhttp_connection *http, uint64_t life_us)
 {
-    struct bufferevent *bev = evhttp_connection_get_bufferevent(http);
+    const struct bufferevent *bev = evhttp_connection_get_bufferevent(http);
 
     for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
         if (a->conns[i].bev == bev)
-            a->conns[i].until_us = clock_us() + ACTION_LIFE_US;
+            a->conns[i].until_us = clock_us() + life_us;
     }
-    evhttp_connection_set_timeout(http, ACTION_LIFE_US / 1000000);
 }
 
 static void run_action(struct admin *a, struct evhttp_request *request, const struct admin_action *action, void *user)
@@ -227,7 +226,9 @@ static void run_action(struct admin *a, struct evhttp_request *request, const st
     }
     TAILQ_INSERT_TAIL(&a->unanswered, r, link);
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_client_gone, r);
-    give_time(a, evhttp_request_get_connection(request));
+    /* What the fleet is asked to do may take longer than the asking. */
+    give_time(a, evhttp_request_get_connection(request), ACTION_LIFE_US);
+    evhttp_connection_set_timeout(evhttp_request_get_connection(request), ACTION_LIFE_US / 1000000);
     action->run(user, r);
 }
 
@@ -253,6 +254,7 @@ void admin_answer(struct admin_request *request, int status, const char *type, c
 {
     if (request->http) {
         evhttp_connection_set_closecb(evhttp_request_get_connection(request->http), NULL, NULL);
+        give_time(request->admin, evhttp_request_get_connection(request->http), LIFE_US);
         send_text(request->http, status, type, text, len);
     }
     free_request(request);

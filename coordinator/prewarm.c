@@ -196,6 +196,11 @@ static uint64_t give(struct warming *w, uint64_t now)
     return UINT64_MAX;
 }
 
+static bool is_draining(const struct prewarm *p)
+{
+    return atomic_load_explicit(&p->parts.region->header->draining, memory_order_relaxed) != REGION_RUNS;
+}
+
 /* Brings one further; returns when it is to be looked at again, 0: it has ended. */
 static uint64_t step(struct warming *w, uint64_t now)
 {
@@ -203,7 +208,7 @@ static uint64_t step(struct warming *w, uint64_t now)
 
     if (w->host->state == HOST_FAILED)
         give_up_all(w, w->host->failure);
-    else if (now >= w->until_us)
+    else if (now >= w->until_us || is_draining(w->prewarm))
         give_up_all(w, OUTCOME_DEADLINE);
     else if (w->host->state == HOST_USABLE)
         next = give(w, now);

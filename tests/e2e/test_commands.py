@@ -8,8 +8,14 @@ import time
 
 import pytest
 
-from support.origins import wait_until
+from support import origins
 from support.records import TIMESTAMP, check_answered, check_complete
+
+
+def wait_until(condition):
+    """Long enough for a busy machine."""
+    return origins.wait_until(condition, 15)
+
 
 MEMBERS = {
     "target_ip": str, "target_host": str, "target_port": int, "conn_id": int, "worker": int, "state": str,
@@ -68,7 +74,7 @@ def test_conn_list_and_show_by_host_and_address(hotfleet, origin, name_server):
     running = hotfleet.start("-w", "2", "--silent", "--resolvers", server.resolver, "--prewarm-wait",
                              "--prewarm", f"http://a.test:{origin.port['http']}=6",
                              "--prewarm", f"http://b.test:{origin.port['http']}=3")
-    assert wait_until(lambda: origin.open_now("http") == 9, 10)
+    assert wait_until(lambda: origin.open_now("http") == 9)
     assert len(conns(hotfleet, running)) == 9
     assert {c["target_host"] for c in conns(hotfleet, running, "--host", "a.test")} == {"a.test"}
     assert len(conns(hotfleet, running, "--host=B.test")) == 3
@@ -104,7 +110,7 @@ def test_conn_list_of_thousands_leaves_the_fleet_at_work(hotfleet, origin):
     running = hotfleet.start("-w", "2", "--silent", "-4", "--max-connections", "1000", "--max-conns-per-host", "1000",
                              "--max-idle-conns", "1000", "--prewarm-wait", "--prewarm-delay", "20ms",
                              "--prewarm", f"{origin.url('/', 'http', 'localhost')[:-1]}={count}")
-    assert wait_until(lambda: origin.open_now("http") == count, 20)
+    assert wait_until(lambda: origin.open_now("http") == count)
     for _ in range(5):
         running.feed(*[origin.url(f"/bytes/{n}", host="localhost") for n in range(50)])
         lines = conns(hotfleet, running)
@@ -120,7 +126,7 @@ def test_conn_list_does_not_hang_on_a_worker_that_is_stopped_and_dies(hotfleet, 
     victim = running.workers()[0]
     os.kill(victim, signal.SIGSTOP)
     asking = hotfleet.launch("conn", "list", running.pid)
-    time.sleep(0.5)
+    time.sleep(1.5)
     assert not asking.ended.is_set()
     os.kill(victim, signal.SIGKILL)
     done = asking.finish()
