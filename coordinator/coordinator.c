@@ -21,7 +21,6 @@
 #include "coordinator/dispatch.h"
 #include "coordinator/feed.h"
 #include "coordinator/fleet.h"
-#include "coordinator/flush.h"
 #include "coordinator/frontier.h"
 #include "coordinator/intake.h"
 #include "coordinator/live.h"
@@ -60,7 +59,6 @@ struct coordinator {
     struct admin *admin;
     struct dispatch *dispatch;
     struct chores *chores;
-    struct flush *flush;
     struct live *live;
     struct access *access;
     struct steering *steering;
@@ -290,19 +288,9 @@ static bool open_parts(struct coordinator *c)
         return false;
     c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
     c->chores = chores_new(c->fleet, c->frontier);
-    c->flush = flush_new(c->admin, c->chores, c->fleet);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
-    c->steering = steering_new(&(struct steering_parts){
-        .base = c->base,
-        .admin = c->admin,
-        .chores = c->chores,
-        .fleet = c->fleet,
-        .frontier = c->frontier,
-        .resolver = c->resolver,
-        .region = &c->region,
-        .options = c->options,
-        .page = c->page,
-    });
+    c->steering = steering_new(&(struct steering_parts){c->base, c->admin, c->chores, c->fleet, c->frontier,
+                                                        c->resolver, &c->region, c->options, c->page});
     c->access = access_admin_open(
         &(struct access_parts){c->store, &c->region, c->frontier, c->chores, &c->timers, c->options}, c->admin);
     return c->access != NULL;
@@ -529,7 +517,6 @@ static void close_parts(struct coordinator *c)
     resolver_close(c->resolver);
     dispatch_free(c->dispatch);
     chores_free(c->chores);
-    flush_free(c->flush);
     live_close(c->live);
     access_free(c->access);
     steering_free(c->steering);

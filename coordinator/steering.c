@@ -7,10 +7,12 @@
 #include "coordinator/conn_gather.h"
 #include "coordinator/dns_follow.h"
 #include "coordinator/dns_refresh.h"
+#include "coordinator/flush.h"
 #include "coordinator/prewarm.h"
 
 struct steering {
     const struct options *options;
+    struct flush *flush;
     struct prewarm *prewarm;
     struct conn_gather *conn_gather;
     struct dns_follow *dns_follow;
@@ -24,6 +26,7 @@ struct steering *steering_new(const struct steering_parts *parts)
     if (!s)
         die("out of memory: no room for what steers the fleet");
     s->options = parts->options;
+    s->flush = flush_new(parts->admin, parts->chores, parts->fleet);
     s->prewarm = prewarm_new(parts);
     s->conn_gather = conn_gather_new(parts);
     s->dns_follow = dns_follow_new(parts);
@@ -35,6 +38,7 @@ void steering_free(struct steering *s)
 {
     if (!s)
         return;
+    flush_free(s->flush);
     prewarm_free(s->prewarm);
     conn_gather_free(s->conn_gather);
     dns_follow_free(s->dns_follow);

@@ -1,6 +1,6 @@
 #pragma once
-/* All that a fleet does on its own account or on demand beside crawling: pre-warms, lists of connections, refreshes of
- * names. One object, so that the coordinator's wiring stays small. */
+/* All that a fleet does on its own account or on demand beside crawling: flushes, pre-warms, lists of connections,
+ * refreshes of names. One object, so that the coordinator's wiring stays small. */
 
 #include <stdbool.h>
 
