@@ -164,8 +164,8 @@ static bool prewarm_check(const struct options *o, struct options_error *error_o
     for (size_t i = 0; good && i < o->prewarm.count; i++) {
         const char *entry = o->prewarm.items[i];
         if (prewarm_entry_parse(entry, &text, &url, &count, &reason) != OUTCOME_OK)
-            good = options_fail(error_out, "prewarm \"%s\" (%s): %s", option_show(entry, shown), origin_of(o, "prewarm"),
-                                reason);
+            good = options_fail(error_out, "prewarm \"%s\" (%s): %s", option_show(entry, shown),
+                                origin_of(o, "prewarm"), reason);
     }
     buffer_fini(&text);
     return good;
@@ -186,7 +186,6 @@ bool options_check(const struct options *o, struct options_error *error_out)
                             (unsigned long long)o->dns_update_interval, origin_of(o, "dns_update_interval"));
     return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
            statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
-           (o->blacklist_status.count == 0 ||
-            statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
+           (o->blacklist_status.count == 0 || statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
            prewarm_check(o, error_out) && admin_check(o, error_out);
 }
