@@ -23,6 +23,7 @@
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
 #include "coordinator/intake.h"
+#include "coordinator/layout.h"
 #include "coordinator/live.h"
 #include "coordinator/progress.h"
 #include "coordinator/records.h"
@@ -31,6 +32,7 @@
 #include "coordinator/sessions.h"
 #include "coordinator/statedir.h"
 #include "coordinator/steering.h"
+#include "coordinator/upkeep.h"
 
 #define DOZE_US            2000  /* how long records may gather while they flow */
 #define FLUSH_AFTER_US     20000 /* how long a record may wait for its batch */
@@ -59,6 +61,7 @@ struct coordinator {
     struct admin *admin;
     struct dispatch *dispatch;
     struct chores *chores;
+    struct upkeep upkeep;
     struct live *live;
     struct access *access;
     struct steering *steering;
@@ -149,6 +152,7 @@ static void on_change(void *user)
 
     c->slot_freed = true;
     progress_follow_options(c->progress);
+    pool_size_follow_options(c->upkeep.pool_size);
 }
 
 static bool wants_more(void *user)
@@ -178,43 +182,6 @@ static void look(void *user, struct progress_view *view)
         .queued = frontier_queued(c->frontier),
         .input_ended = feed_ended(c->feed),
     };
-}
-
-static uint32_t ring_capacity(const struct options *o)
-{
-    /* A task holds a line, two URLs and what a JSON line asks for: eight times the longest line holds two of the
-     * largest. */
-    uint32_t capacity = 1u << 20;
-
-    while (capacity < 16 * o->max_line)
-        capacity *= 2;
-    return capacity;
-}
-
-static bool open_region(struct coordinator *c)
-{
-    const struct options *o = c->options;
-    struct buffer text = {0};
-    struct region_sizes sizes = {
-        .workers = (uint32_t)o->workers,
-        .task_ring_capacity = ring_capacity(o),
-        .record_ring_capacity = ring_capacity(o),
-        .hosts_max = (uint32_t)o->max_hosts,
-        .ips_max = (uint32_t)o->max_hosts * 2 + 16384,
-        .ip_refs_max = (uint32_t)o->max_hosts * 4 + 65536,
-    };
-
-    options_serialize(o, &text);
-    enum outcome outcome = region_create(&c->region, &sizes, &text);
-    buffer_fini(&text);
-    if (outcome != OUTCOME_OK) {
-        log_event(LOG_ERROR, "no-shared-memory", "error=\"%s\" hint=\"lower --workers or --max-hosts\"",
-                  strerror(errno));
-        return false;
-    }
-    c->shared = c->region.header;
-    c->page = region_page(&c->region, c->shared->workers);
-    return true;
 }
 
 /* Whatever is wrong with the file is told once, before anything is started. */
@@ -262,8 +229,10 @@ static bool open_parts(struct coordinator *c)
     const char *reason = "";
     struct options_error error;
 
-    if (!look_at_raw_request(c) || !open_input_output(c) || !open_region(c))
+    if (!look_at_raw_request(c) || !open_input_output(c) || !layout_open_region(&c->region, c->options))
         return false;
+    c->shared = c->region.header;
+    c->page = region_page(&c->region, c->shared->workers);
     if (!statedir_open(&c->state, c->options->state) ||
         store_open(&c->store, c->state.path, false, &reason) != OUTCOME_OK) {
         log_event(LOG_ERROR, "no-state", "dir=\"%s\" reason=\"%s\"", c->state.path, reason);
@@ -288,7 +257,10 @@ static bool open_parts(struct coordinator *c)
         return false;
     c->dispatch = dispatch_new(c->fleet, c->frontier, &c->region, c->options);
     c->chores = chores_new(c->fleet, c->frontier);
+    c->upkeep.health = health_new(c->frontier, &c->region, c->store, c->options);
+    c->upkeep.probes = probes_new(c->frontier, c->chores, c->upkeep.health, &c->region, c->options);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
+    c->upkeep.pool_size = pool_size_new(&c->region, c->options, c->live);
     c->steering = steering_new(&(struct steering_parts){c->base, c->admin, c->chores, c->fleet, c->frontier,
                                                         c->resolver, &c->region, c->options, c->page});
     c->access = access_admin_open(
@@ -318,6 +290,7 @@ static void wire(struct coordinator *c)
         .dispatch = c->dispatch,
         .chores = c->chores,
         .access = c->access,
+        .health = c->upkeep.health,
         .records = c->records,
         .sessions = c->sessions,
         .region = &c->region,
@@ -435,6 +408,7 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
     uint64_t now = clock_us();
     uint64_t next = earlier(timers_next(&c->timers), start_workers(c, now));
 
+    next = earlier(next, c->upkeep.at_us);
     if (c->draining)
         next = earlier(next, drain_until(c));
     if (frontier_has_blocked(c->frontier))
@@ -471,6 +445,7 @@ static void run(struct coordinator *c)
         uint64_t answered = c->results.answered;
         unsigned taken = results_turn(&c->results);
         bool feed_goes_on = feed_turn(c->feed);
+        upkeep_turn(&c->upkeep, now, c->draining);
         bool ring_full = false;
         unblock(c, now, (unsigned)(c->results.answered - answered));
         if (!c->draining)
@@ -520,6 +495,7 @@ static void close_parts(struct coordinator *c)
     live_close(c->live);
     access_free(c->access);
     steering_free(c->steering);
+    upkeep_free(&c->upkeep);
     frontier_free(c->frontier);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);

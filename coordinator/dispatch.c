@@ -268,6 +268,7 @@ static bool give(struct dispatch *d, struct host *host, uint32_t w)
         return false;
     }
     frontier_take(d->frontier, host);
+    breaker_on_given(&host->breaker, task->seq);
     task->ring_end = worker->tasks.position;
     task->place = TASK_GIVEN;
     task->worker = w;
@@ -313,7 +314,7 @@ static void give_host(struct dispatch *d, struct host *host)
 
     look(d, host, &p);
     for (int n = 0; n < QUANTUM && host->pending_count && d->given < (uint32_t)d->options->concurrency; n++) {
-        if (host->given_count >= p.conns_max * p.per_conn + p.ahead) {
+        if (host->given_count >= p.conns_max * p.per_conn + p.ahead || !breaker_lets_pass(&host->breaker)) {
             frontier_park(d->frontier, host);
             return;
         }
@@ -357,6 +358,7 @@ void dispatch_take_back(struct dispatch *d, struct task *task)
     host->given[task->worker]--;
     host->given_count--;
     d->given--;
+    breaker_on_back(&host->breaker, task->seq);
     if (host->wanted > host->given_count)
         set_wanted(d, host, host->given_count);
     frontier_consider(d->frontier, host);

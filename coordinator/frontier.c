@@ -32,6 +32,7 @@ struct frontier {
     struct region *region;
     struct watcher watchers[WATCHERS_MAX];
     unsigned watchers_count;
+    struct frontier_keeper keeper; /* or none */
 };
 
 #define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
@@ -89,8 +90,13 @@ static void unlist(struct frontier *f, struct host *host)
         host->list = HOST_UNLISTED;
 }
 
-/* What is queued for a host without addresses ends for the reason that stands in the host. */
-static void fail_pending(struct frontier *f, struct host *host)
+void frontier_set_keeper(struct frontier *f, const struct frontier_keeper *keeper)
+{
+    f->keeper = *keeper;
+    hosts_watch(f->hosts, keeper->on_forget, keeper->user);
+}
+
+void frontier_end_queue(struct frontier *f, struct host *host, enum outcome outcome, const char *detail)
 {
     struct task *task;
 
@@ -98,8 +104,14 @@ static void fail_pending(struct frontier *f, struct host *host)
     /* The host must outlive its own queue: it may become idle with the last task. */
     hosts_hold(f->hosts, host);
     while ((task = frontier_take(f, host)))
-        f->on_failure(f->user, task, host->failure, host->failure_detail);
+        f->on_failure(f->user, task, outcome, detail);
     hosts_let_go(f->hosts, host);
+}
+
+/* What is queued for a host without addresses ends for the reason that stands in the host. */
+static void fail_pending(struct frontier *f, struct host *host)
+{
+    frontier_end_queue(f, host, host->failure, host->failure_detail);
 }
 
 /* Until `expires_wall_us`. */
@@ -292,6 +304,15 @@ static void prepare(struct frontier *f, struct host *host)
     ask(f, host, false);
 }
 
+bool frontier_ask_again(struct frontier *f, struct host *host)
+{
+    if (host->state != HOST_USABLE || host->refreshing || host->expires_wall_us == UINT64_MAX)
+        return false;
+    host->refreshing = true;
+    ask(f, host, true);
+    return true;
+}
+
 static void enqueue(struct frontier *f, struct task *task, bool at_head)
 {
     struct host *host = task->host;
@@ -303,6 +324,8 @@ static void enqueue(struct frontier *f, struct task *task, bool at_head)
     task->place = TASK_QUEUED;
     host->pending_count++;
     f->queued++;
+    if (host->state == HOST_NEW && f->keeper.on_new)
+        f->keeper.on_new(f->keeper.user, host);
     prepare(f, host);
     if (host->state == HOST_USABLE)
         frontier_consider(f, host);
@@ -349,8 +372,20 @@ static void on_hold_over(struct timer *timer, void *user)
     struct frontier *f = user;
 
     host->not_before_us = 0;
+    if (f->keeper.on_hold_over)
+        f->keeper.on_hold_over(f->keeper.user, host);
     frontier_consider(f, host);
     hosts_let_go(f->hosts, host);
+}
+
+void frontier_end_hold(struct frontier *f, struct host *host, uint64_t until_us)
+{
+    if (host->not_before_us == 0 || host->not_before_us != until_us)
+        return;
+    timer_remove(f->timers, &host->wait);
+    host->not_before_us = 0;
+    frontier_consider(f, host);
+    frontier_let_go(f, host);
 }
 
 void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms)
@@ -490,6 +525,12 @@ void frontier_unblock(struct frontier *f, unsigned count)
             TAILQ_INSERT_HEAD(&f->ready, host, link);
         after = host;
     }
+}
+
+void frontier_walk_hosts(struct frontier *f, uint32_t *hand, uint32_t parts,
+                         void (*each)(void *user, struct host *host), void *user)
+{
+    hosts_walk(f->hosts, hand, parts, each, user);
 }
 
 bool frontier_has_blocked(const struct frontier *f)

@@ -22,6 +22,17 @@ struct frontier *frontier_new(struct region *region, struct resolver *resolver, 
                               struct options_error *error_out);
 void frontier_free(struct frontier *f);
 
+/* Who is told of hosts; each may be NULL. */
+struct frontier_keeper {
+    void *user;
+    void (*on_new)(void *user, struct host *host);       /* before anything is known of it */
+    void (*on_hold_over)(void *user, struct host *host); /* it may have tasks again, unless held anew */
+    void (*on_forget)(void *user, struct host *host);    /* gone after this */
+};
+
+/* One keeper at a time. */
+void frontier_set_keeper(struct frontier *f, const struct frontier_keeper *keeper);
+
 /* Takes a task in: new, or with a new URL after a redirect. */
 void frontier_add(struct frontier *f, struct task *task);
 /* Back to the head of its host's queue: handed back, or its worker died. */
@@ -30,6 +41,13 @@ void frontier_put_back(struct frontier *f, struct task *task);
 void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms);
 /* The host wants no request for `wait_ms`. */
 void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms);
+/* Ends a hold that lasts exactly until `until_us`; another one stays. */
+void frontier_end_hold(struct frontier *f, struct host *host, uint64_t until_us);
+/* All tasks that wait in the host's queue end. `detail`: as in frontier_on_failure. */
+void frontier_end_queue(struct frontier *f, struct host *host, enum outcome outcome, const char *detail);
+/* The host's addresses are out of date at once, and asked for anew. False: they are given by hand, or being asked for.
+ */
+bool frontier_ask_again(struct frontier *f, struct host *host);
 /* A task leaves its host for good, or for another: after its record, before its redirect. Place must be TASK_NOWHERE.
  */
 void frontier_leave(struct frontier *f, struct task *task);
@@ -69,6 +87,9 @@ void frontier_block(struct frontier *f, struct host *host);
 void frontier_consider(struct frontier *f, struct host *host);
 /* The first `count` blocked hosts go to the head of the line, in the order in which they came: they have waited. */
 void frontier_unblock(struct frontier *f, unsigned count);
+/* As hosts_walk(). */
+void frontier_walk_hosts(struct frontier *f, uint32_t *hand, uint32_t parts,
+                         void (*each)(void *user, struct host *host), void *user);
 bool frontier_has_blocked(const struct frontier *f);
 /* Where an address stands in the shared table; IP_NONE: no host has had it lately. */
 uint32_t frontier_find_address(const struct frontier *f, const struct address *address);

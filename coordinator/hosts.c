@@ -17,6 +17,8 @@ struct hosts {
     void *judge_user;
     uint32_t free_count;
     struct host_queue idle; /* without tasks, longest first */
+    void (*on_forget)(void *user, struct host *host);
+    void *user;
 };
 
 struct hosts *hosts_new(struct region *region, uint32_t max)
@@ -91,6 +93,8 @@ static void forget(struct hosts *h, struct host *host)
 {
     struct host **link = bucket_of(h, host->hash);
 
+    if (h->on_forget)
+        h->on_forget(h->user, host);
     while (*link != host)
         link = &(*link)->chain;
     *link = host->chain;
@@ -208,6 +212,22 @@ void hosts_each(const struct hosts *h, void (*each)(void *user, struct host *hos
         for (struct host *host = h->buckets[i]; host; host = host->chain)
             each(user, host);
     }
+}
+
+void hosts_walk(struct hosts *h, uint32_t *hand, uint32_t parts, void (*each)(void *user, struct host *host),
+                void *user)
+{
+    for (uint32_t n = h->mask / parts + 1; n > 0; n--) {
+        for (struct host *host = h->buckets[*hand & h->mask]; host; host = host->chain)
+            each(user, host);
+        *hand = (*hand + 1) & h->mask;
+    }
+}
+
+void hosts_watch(struct hosts *h, void (*on_forget)(void *user, struct host *host), void *user)
+{
+    h->on_forget = on_forget;
+    h->user = user;
 }
 
 uint32_t hosts_count(const struct hosts *h)

@@ -10,6 +10,7 @@
 #include "common/options.h"
 #include "common/timers.h"
 #include "coordinator/addresses.h"
+#include "coordinator/breaker.h"
 #include "coordinator/task.h"
 #include "shm/region.h"
 
@@ -46,6 +47,10 @@ struct host {
     uint32_t dns_us;
     uint64_t not_before_us;            /* monotonic: the server asked to be left alone (Retry-After) */
     struct timer wait;                 /* until not_before_us */
+    struct breaker breaker;            /* see health.h, as the next two */
+    uint64_t asked_again_us;           /* monotonic: addresses asked for because none answered; 0 never */
+    uint64_t probe_at_us;              /* monotonic: when its connections are next looked after; 0 not known yet */
+    uint64_t probed_wall_us;           /* connections last looked after; 0 never */
     uint32_t slot, done_in_slot, pace; /* answers per slot of time lately: how many tasks to give ahead */
     bool refused;                      /* its last task was handed back, */
     uint32_t refused_by;               /* by this worker */
@@ -77,6 +82,12 @@ uint32_t hosts_find_address(const struct hosts *h, const struct address *address
 /* Calls for each host; `each` must not make or forget any. */
 void hosts_each(const struct hosts *h, void (*each)(void *user, struct host *host), void *user);
 uint32_t hosts_count(const struct hosts *h);
+/* Calls `each` for the hosts in one part of the table, of `parts` in all; `*hand` remembers which is next. `each` must
+ * neither add nor forget hosts. */
+void hosts_walk(struct hosts *h, uint32_t *hand, uint32_t parts, void (*each)(void *user, struct host *host),
+                void *user);
+/* Calls `on_forget` for each host that is recycled from now on; NULL: nobody. */
+void hosts_watch(struct hosts *h, void (*on_forget)(void *user, struct host *host), void *user);
 /* Gives the host `count` addresses; OUTCOME_FULL as in addresses_publish(). */
 must_check enum outcome hosts_set_addresses(struct hosts *h, struct host *host, const struct address *list,
                                             uint32_t count);

@@ -20,7 +20,7 @@ struct live {
 };
 
 /* Workers look at the counter at each turn; those that sleep begin one. */
-static void publish(struct live *l)
+void live_publish(struct live *l)
 {
     live_write(&l->region->header->live, l->options);
     for (unsigned w = 0; w < fleet_workers(l->fleet); w++)
@@ -84,7 +84,7 @@ static void on_set(void *user, struct admin_request *request)
             log_event(LOG_INFO, "option-set", "%.*s", (int)(text.len - at), text.data + at);
             buffer_append_char(&text, '\n');
         }
-        publish(l);
+        live_publish(l);
         answer(request, STATUS_OK, &text);
     } else {
         refuse(request, &error);
@@ -164,7 +164,7 @@ static bool reload(struct live *l, struct reloaded *out, struct options_error *e
     good = good && options_take_live(l->options, &loaded, error_out);
     if (good) {
         tell_differences(l, &before, &loaded, out);
-        publish(l);
+        live_publish(l);
     }
     options_fini(&before);
     options_fini(&loaded);

@@ -16,6 +16,8 @@ struct live *live_open(struct admin *admin, struct region *region, struct fleet 
                        int argc, char **argv, void (*on_change)(void *user), void *user);
 /* Before admin_close(), or right after it; NULL is none. */
 void live_close(struct live *l);
+/* Puts the values of the options in force everywhere; on_change is called. */
+void live_publish(struct live *l);
 /* Reads all layers again and takes over what may change; the log tells what did, what needs a restart, or why nothing
  * was changed. */
 void live_reload(struct live *l);

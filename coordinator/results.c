@@ -249,6 +249,7 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     if (m->kind == RESULT_RECORD && !copy_line(r, m, bytes))
         return false;
     struct host *host = task->host;
+    const char *over = r->health ? health_on_end(r->health, task, m) : NULL;
     dispatch_take_back(r->dispatch, task);
     fleet_worker(r->fleet, worker)->deaths_in_row = 0;
     task->attempts = m->attempts;
@@ -268,7 +269,10 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     } else if (m->kind == RESULT_REDIRECT) {
         redirect(r, task, m, bytes);
     } else if (m->kind == RESULT_RETRY) {
-        retry(r, task, m, bytes);
+        if (over)
+            results_fail(r, task, (enum outcome)m->outcome, over);
+        else
+            retry(r, task, m, bytes);
     } else {
         host->refused = true;
         host->refused_by = worker;

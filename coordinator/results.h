@@ -12,6 +12,7 @@
 #include "coordinator/dispatch.h"
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
+#include "coordinator/health.h"
 #include "coordinator/records.h"
 #include "coordinator/sessions.h"
 #include "coordinator/task.h"
@@ -25,6 +26,7 @@ struct results {
     struct chores *chores;
     struct sessions *sessions; /* NULL: what workers tell of them is not kept */
     struct access *access;     /* NULL: what answers say of addresses is not kept */
+    struct health *health;     /* NULL: nobody judges */
     struct region *region;
     const struct options *options;
     struct stats_page *page;

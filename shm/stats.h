@@ -28,6 +28,11 @@
     X(validations, "tests of connections before a request")                                \
     X(validation_failures, "tests of connections that failed")                             \
     X(stray_closes, "connections closed because bytes came that belong to no request")     \
+    X(conns_evicted, "connections closed after more than 10 errors on them")               \
+    X(probes, "probes of idle connections begun")                                          \
+    X(probe_failures, "probes that found an error, or no answer in time")                  \
+    X(sweeps, "sweeps over idle connections; of the coordinator: over the map")            \
+    X(swept, "idle connections that a sweep closed")                                       \
     X(bytes_in, "bytes read from sockets")                                                 \
     X(bytes_out, "bytes written to sockets")                                               \
     X(body_bytes, "body bytes received")                                                   \
@@ -38,6 +43,9 @@
     X(invalid_lines, "input lines that are no valid request (coordinator)")                \
     X(dns_queries, "names asked of the name servers (coordinator)")                        \
     X(dns_cached, "names answered from the map (coordinator)")                             \
+    X(dns_second_looks, "names asked for anew because no address answered (coordinator)")  \
+    X(circuit_opens, "circuits of hosts that opened, or opened again (coordinator)")       \
+    X(circuit_closes, "circuits of hosts that closed again (coordinator)")                 \
     X(dns_failures, "names that could not be resolved (coordinator)")                      \
     X(dns_addresses_new, "addresses that names have gained (coordinator)")                 \
     X(dns_addresses_gone, "addresses that names have lost (coordinator)")                  \
@@ -58,6 +66,7 @@
     X(conns_dialing, "connections being made")                                   \
     X(waiting, "requests that wait for a connection")                            \
     X(in_flight, "requests on connections; of the coordinator: tasks given out") \
+    X(circuits_open, "hosts whose circuit is not closed (coordinator)")          \
     X(queued, "tasks waiting in host queues (coordinator)")                      \
     X(whitelist_size, "addresses known to be good (coordinator)")                \
     X(blacklist_size, "addresses blocked (coordinator)")

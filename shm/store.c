@@ -100,6 +100,15 @@ void store_end_read(struct store *s, MDB_txn *txn)
         mdb_txn_reset(txn);
 }
 
+bool store_dns_is_of_use(const MDB_val *value, uint64_t now_wall_us)
+{
+    struct store_dns *dns = NULL;
+    bool good = record_to_dns(value, &dns) && dns->expires_wall_us > now_wall_us;
+
+    free(dns);
+    return good;
+}
+
 /* Deletes up to PURGE_BATCH records that are expired or unreadable; returns how many. */
 static size_t purge_batch(struct store *s, uint64_t now_wall_us)
 {
@@ -113,12 +122,10 @@ static size_t purge_batch(struct store *s, uint64_t now_wall_us)
         return 0;
     int rc = mdb_cursor_open(txn, s->dns, &cursor);
     while (rc == 0 && gone < PURGE_BATCH && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        struct store_dns *dns = NULL;
-        if (!record_to_dns(&value, &dns) || dns->expires_wall_us <= now_wall_us) {
+        if (!store_dns_is_of_use(&value, now_wall_us)) {
             rc = mdb_cursor_del(cursor, 0);
             gone++;
         }
-        free(dns);
     }
     if (cursor)
         mdb_cursor_close(cursor);

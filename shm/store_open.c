@@ -190,6 +190,14 @@ static int open_access(struct store *s, MDB_txn *txn)
     return s->read_only && rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static int open_health(struct store *s, MDB_txn *txn)
+{
+    int rc = mdb_dbi_open(txn, "health", s->read_only ? 0 : MDB_CREATE, &s->health);
+
+    s->has_health = rc == 0;
+    return s->read_only && rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 static int open_databases(struct store *s)
 {
     MDB_val key = {sizeof STORE_MARK_KEY - 1, STORE_MARK_KEY};
@@ -211,6 +219,8 @@ static int open_databases(struct store *s)
         rc = open_sessions(s, txn);
     if (rc == 0)
         rc = open_access(s, txn);
+    if (rc == 0)
+        rc = open_health(s, txn);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;

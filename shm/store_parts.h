@@ -31,7 +31,16 @@ struct store {
     size_t sessions_max, sessions_bytes_max; /* what store_session.h says; fewer in tests */
     size_t hand_len; /* of `hand`: the session looked at last; the next one to be judged comes after it */
     char hand[STORE_KEY_BYTES_MAX];
+    MDB_dbi health;
+    bool has_health;       /* an older map has no such database */
+    bool sweeps_health;    /* the sweep is past the names */
+    size_t sweep_hand_len; /* of the key that the next step of the sweep begins with; 0: at the first */
+    char sweep_hand[STORE_KEY_BYTES_MAX];
 };
+
+/* Whether a record can still be of use; not when it is unreadable. */
+bool store_dns_is_of_use(const MDB_val *value, uint64_t now_wall_us);
+bool store_health_is_of_use(const MDB_val *value, uint64_t now_wall_us);
 
 /* Reads the whole map in `dir` in a child process, for at most a few seconds. OUTCOME_OK: sound, empty, absent, or not
  * to be judged (opening it will tell). OUTCOME_CORRUPT: damaged, or of another program. To be called before this

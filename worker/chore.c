@@ -4,6 +4,7 @@
 #include "worker/conn_list.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
+#include "worker/probe.h"
 
 #define PUT_BYTES_MAX 32768u
 
@@ -51,6 +52,13 @@ static void begin_list(struct fetch *f)
     chore_end(f, OUTCOME_OK, conn_list_send(f));
 }
 
+static void begin_probe(struct fetch *f)
+{
+    struct pool_host *host = pool_host_get(f->worker->pool, f->m.host, f->m.host_generation);
+
+    chore_end(f, OUTCOME_OK, host ? probe_begin_all(host) : 0);
+}
+
 static void begin_nothing(struct fetch *f)
 {
     chore_end(f, OUTCOME_NOT_FOUND, 0);
@@ -60,7 +68,7 @@ void chore_begin(struct fetch *f)
 {
     static void (*const begin[])(struct fetch *) = {
         [TASK_FETCH] = begin_nothing, [TASK_CHECK] = begin_dial,  [TASK_PREWARM] = begin_dial,
-        [TASK_PROBE] = begin_nothing, [TASK_FLUSH] = begin_flush, [TASK_LIST] = begin_list,
+        [TASK_PROBE] = begin_probe,   [TASK_FLUSH] = begin_flush, [TASK_LIST] = begin_list,
     };
 
     begin[f->m.kind](f);

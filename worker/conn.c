@@ -15,6 +15,7 @@
 #include "worker/access.h"
 #include "worker/dial.h"
 #include "worker/pool.h"
+#include "worker/probe.h"
 #include "worker/tls.h"
 
 #define CONN_ID_STEP             1000000000u /* a connection's number is worker * this + its count: unique and readable */
@@ -240,7 +241,7 @@ static void take_end(struct conn *conn, bool clean)
         conn->exchange->input_end(conn, clean);
     if (conn->state == CONN_DEAD)
         return;
-    if (conn->active)
+    if (conn->active || conn->probe)
         conn_fail(conn, OUTCOME_CONNECTION_CLOSED, clean ? NULL : "without a TLS close_notify");
     else
         conn_close(conn);
@@ -389,6 +390,7 @@ static void bury(struct conn *conn)
     struct worker *w = conn->worker;
 
     conn_set_state(conn, CONN_DEAD);
+    probe_abandon(conn, false);
     timer_remove(&w->timers, &conn->timer);
     event_del(&conn->readable);
     event_del(&conn->writable);
@@ -414,6 +416,7 @@ void conn_fail(struct conn *conn, enum outcome outcome, const char *detail)
     if (log_shows(LOG_DEBUG))
         log_event(LOG_DEBUG, "connection-failed", "id=%llu host=%s outcome=%s detail=\"%s\"",
                   (unsigned long long)conn->id, conn->host->name, outcome_name(outcome), detail ? detail : "");
+    probe_abandon(conn, true);
     bury(conn);
     if (dialing) {
         pool_on_dial_failed(conn, outcome, detail);

@@ -41,6 +41,8 @@ struct conn {
     bool pooled;            /* was handed to the pool: open, and in use or free for it */
     bool warm;              /* made ahead of need: its first request finds it open */
     struct fetch *intended; /* the chore that it is dialed for, while it is being made */
+    bool suspect;           /* its last status was not a healthy one: used when no other is left */
+    unsigned errors;        /* more than successes, see health.h */
     enum conn_state state;
     struct worker *worker;
     struct pool_host *host;
@@ -58,6 +60,8 @@ struct conn {
     } protocol;
     struct timer timer; /* connect, handshake or idle limit, by state */
     uint64_t id, dialed_us, connected_us, opened_us, idle_since_us;
+    uint64_t last_checked_us;  /* when the last probe began; 0: none was */
+    struct fetch *probe;       /* under way; NULL: none */
     uint64_t checked_turn;     /* the turn in which its input was last read to the end */
     struct fetch_list fetches; /* that run on it */
     unsigned active, capacity; /* their number, and at most */

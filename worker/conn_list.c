@@ -62,13 +62,15 @@ static void put_times(const struct lister *l, const struct conn *conn)
     json_put_ms(out, conn->is_idle ? now_us - conn->idle_since_us : 0);
 }
 
-/* Nobody checks a connection that is not used, and the first error ends it. */
-static void put_health(struct buffer *out, const struct conn *conn)
+static void put_health(const struct lister *l, const struct conn *conn)
 {
-    json_member_bool(out, "healthy", conn->state == CONN_OPEN);
-    json_member_uint(out, "error_count", 0);
-    json_key(out, "last_checked");
-    buffer_append_str(out, "null");
+    json_member_bool(l->out, "healthy", conn->state == CONN_OPEN && !conn->suspect);
+    json_member_uint(l->out, "error_count", conn->errors);
+    json_key(l->out, "last_checked");
+    if (conn->last_checked_us)
+        put_time(l, conn->last_checked_us);
+    else
+        buffer_append_str(l->out, "null");
 }
 
 static void put_tls(struct buffer *out, const struct conn *conn)
@@ -105,7 +107,7 @@ static void put_conn(const struct lister *l, const struct conn *conn)
     put_text(out, state_name(conn->state));
     put_times(l, conn);
     json_member_bool(out, "in_use", conn->active > 0);
-    put_health(out, conn);
+    put_health(l, conn);
     json_member_uint(out, "request_count", conn->served);
     json_key(out, "fingerprint");
     put_text(out, "none");

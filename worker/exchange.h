@@ -31,6 +31,8 @@ struct exchange {
     void (*cancel_all)(struct conn *conn, enum outcome outcome, const char *detail);
     /* The options have changed: the connection's capacity follows. NULL: it has nothing to do with them. */
     void (*follow_options)(struct conn *conn);
+    /* Asks for a sign of life, told to probe_on_pong(). NULL: the protocol has no word for it. */
+    void (*ping)(struct conn *conn);
     /* Says good-bye if the protocol has a word for it. NULL: it has none. */
     void (*shutdown)(struct conn *conn);
 };

@@ -13,8 +13,10 @@
 #include "worker/chore.h"
 #include "worker/conn.h"
 #include "worker/decode.h"
+#include "worker/health.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
+#include "worker/probe.h"
 #include "worker/record.h"
 #include "worker/retry.h"
 #include "worker/validate.h"
@@ -29,7 +31,9 @@ static void on_timer(struct timer *timer, void *user)
     bool over = w->now_us >= f->deadline_us;
 
     (void)user;
-    if (f->state == FETCH_WAITING) {
+    if (probe_is(f)) {
+        probe_on_timeout(f);
+    } else if (f->state == FETCH_WAITING) {
         pool_forget(w->pool, f);
         fetch_fail(f, over ? OUTCOME_DEADLINE : OUTCOME_ACQUIRE_TIMEOUT, NULL);
     } else if (f->state == FETCH_ACTIVE) {
@@ -221,7 +225,7 @@ static void count_attempt(struct fetch *f)
 void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
 {
     struct worker *w = f->worker;
-    uint64_t time_ms = w->options.request_timeout;
+    uint64_t time_us = health_request_us(conn->host);
 
     conn_attach(conn, f);
     f->state = FETCH_ACTIVE;
@@ -235,13 +239,13 @@ void fetch_begin(struct fetch *f, struct conn *conn, bool reused)
         f->reused = reused;
     if (validate_is_due(f)) {
         validate_begin(f);
-        time_ms = w->options.test_timeout;
+        time_us = w->options.test_timeout * 1000;
     } else {
         count_attempt(f);
     }
     struct span method = request_method(&w->defaults, f);
     f->head_request = method.len == 4 && memcmp(method.data, "HEAD", 4) == 0;
-    uint64_t until = w->now_us + time_ms * 1000;
+    uint64_t until = w->now_us + time_us;
     timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
 }
 
@@ -356,6 +360,10 @@ void fetch_on_complete(struct fetch *f)
     struct conn *conn = f->conn;
     struct worker *w = f->worker;
 
+    if (probe_is(f)) {
+        probe_on_complete(f);
+        return;
+    }
     conn_detach(conn, f);
     if (f->validating) {
         attempts_add(f, conn, f->status, OUTCOME_OK);
@@ -367,6 +375,7 @@ void fetch_on_complete(struct fetch *f)
     STATS_ADD(w->page, body_bytes, f->wire_bytes);
     STATS_ADD(w->page, status_classes[f->status / 100 <= 5 ? f->status / 100 : 0], 1);
     histogram_add(&w->page->response_time, w->now_us - f->sent_us);
+    health_on_answer(conn, f->status, w->now_us - f->sent_us);
     if (f->m.kind != TASK_FETCH) {
         chore_end(f, OUTCOME_OK, 0);
         return;
@@ -408,9 +417,14 @@ void fetch_fail(struct fetch *f, enum outcome outcome, const char *detail)
     struct conn *conn = f->conn;
     struct worker *w = f->worker;
 
+    if (probe_is(f)) {
+        probe_on_failure(f, outcome);
+        return;
+    }
     if (conn) {
         conn_detach(conn, f);
         attempts_add(f, conn, 0, outcome);
+        health_on_failure(conn, outcome, w->now_us - f->sent_us);
     }
     if (f->m.kind != TASK_FETCH) {
         chore_end(f, outcome, 0);

@@ -86,7 +86,7 @@ static void h1_start(struct conn *conn, struct fetch *f)
     h1->whole = h1->cut = false;
     h1_parser_begin(&h1->parser, h1, f->head_request);
     struct span request = request_raw(&w->defaults);
-    if (!request.data || f->m.kind == TASK_CHECK) {
+    if (!request.data || f->m.kind != TASK_FETCH) {
         buffer_clear(&w->out);
         request_put_h1(&w->defaults, f, &w->out);
         request = (struct span){w->out.data, w->out.len};

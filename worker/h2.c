@@ -7,6 +7,7 @@
 #include "worker/conn.h"
 #include "worker/fetch.h"
 #include "worker/pool.h"
+#include "worker/probe.h"
 #include "worker/slots.h"
 
 #define STREAM_WINDOW     (1 << 20)
@@ -107,6 +108,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         f = fetch_of(session, frame->hd.stream_id);
         if (f)
             f->reset_by_peer = true;
+        break;
+    case NGHTTP2_PING:
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK)
+            probe_on_pong(h2->conn);
         break;
     case NGHTTP2_GOAWAY:
         h2->refused = true;
@@ -298,7 +303,7 @@ static void h2_input_done(struct conn *conn)
     if (conn->state == CONN_DEAD)
         return;
     /* With the handshake's last flight the connection is not yet the pool's: pool_on_open() serves the waiters. */
-    if (conn->pooled && (h2->released || conn->active < conn->capacity || conn->list == &conn->host->ready)) {
+    if (conn->pooled && (h2->released || conn->active < conn->capacity || pool_can_lend(conn))) {
         h2->released = false;
         pool_on_release(conn);
     }
@@ -380,6 +385,15 @@ static void h2_cancel_all(struct conn *conn, enum outcome outcome, const char *d
     }
 }
 
+static void h2_ping(struct conn *conn)
+{
+    /* Without memory for it nothing is sent, and the probe fails when its time is over. */
+    int ignored = nghttp2_submit_ping(conn->protocol.h2->session, NGHTTP2_FLAG_NONE, NULL);
+
+    (void)ignored;
+    conn_mark_dirty(conn);
+}
+
 static void h2_shutdown(struct conn *conn)
 {
     struct h2 *h2 = conn->protocol.h2;
@@ -402,5 +416,6 @@ const struct exchange exchange_h2 = {
     .cancel = h2_cancel,
     .cancel_all = h2_cancel_all,
     .follow_options = h2_follow_options,
+    .ping = h2_ping,
     .shutdown = h2_shutdown,
 };

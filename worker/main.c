@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/fetch.h"
+#include "worker/health.h"
 #include "worker/pool.h"
 #include "worker/session.h"
 #include "worker/slots.h"
@@ -135,6 +136,7 @@ static void open_parts(struct worker *w)
     if (region_state_dir(&w->region, state_dir))
         w->sessions = session_map_new(&w->options, state_dir);
     w->pool = pool_new(w);
+    health_open(w);
 }
 
 /* Sets the loop's one timer to the first deadline. */

@@ -8,8 +8,10 @@
 #include "common/log.h"
 #include "worker/access.h"
 #include "worker/chore.h"
+#include "worker/health.h"
 #include "worker/lease.h"
 #include "worker/pool_parts.h"
+#include "worker/probe.h"
 #include "worker/validate.h"
 
 #define SHARE_REQUESTS 16 /* what a connection may serve while another host waits for its slot */
@@ -60,8 +62,10 @@ static bool too_old(const struct conn *conn)
 void pool_file(struct conn *conn)
 {
     struct pool_host *host = conn->host;
-    struct conn_list *list = conn->state == CONN_OPEN && conn->active < conn->capacity ? &host->ready : &host->busy;
+    struct conn_list *list = &host->busy;
 
+    if (conn->state == CONN_OPEN && conn->active < conn->capacity && !probe_occupies(conn))
+        list = conn->suspect ? &host->suspect : &host->ready;
     if (conn->list != list)
         conn_move(conn, list);
     pool_set_idle(conn, conn->active == 0);
@@ -91,14 +95,21 @@ void pool_give(struct conn *conn, struct fetch *f)
     conn->exchange->start(conn, f);
 }
 
-/* `avoider`: not one to an address that it avoids; NULL: any. */
-static struct conn *first_ready(struct pool_host *host, const struct fetch *avoider)
+static struct conn *first_on(struct conn_list *list, const struct fetch *avoider)
 {
-    struct conn *conn = TAILQ_FIRST(&host->ready);
+    struct conn *conn = TAILQ_FIRST(list);
 
     while (avoider && conn && fetch_avoids(avoider, conn->ip))
         conn = TAILQ_NEXT(conn, link);
     return conn;
+}
+
+/* A suspect one only when no other is left. `avoider`: not one to an address that it avoids; NULL: any. */
+static struct conn *first_ready(struct pool_host *host, const struct fetch *avoider)
+{
+    struct conn *conn = first_on(&host->ready, avoider);
+
+    return conn ? conn : first_on(&host->suspect, avoider);
 }
 
 struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider)
@@ -239,6 +250,7 @@ static void follow_list(struct pool_host *host)
         return;
     host->list_version = version;
     retire_unlisted(host, &host->ready);
+    retire_unlisted(host, &host->suspect);
     retire_unlisted(host, &host->busy);
     retire_unlisted(host, &host->dialing);
 }
@@ -438,6 +450,10 @@ void pool_on_release(struct conn *conn)
 {
     struct pool_host *host = conn->host;
 
+    if (conn->state == CONN_OPEN && health_is_spoilt(conn)) {
+        STATS_ADD(conn->worker->page, conns_evicted, 1);
+        pool_retire(conn);
+    }
     if (conn->state == CONN_DEAD)
         return;
     if (conn->unfit)
@@ -552,7 +568,8 @@ unsigned pool_flush(struct pool *p, bool idle_only)
         conn_close(conn);
     for (uint32_t i = 0; !idle_only && i < p->hosts_max; i++) {
         if (p->hosts[i])
-            closed += close_list(&p->hosts[i]->ready) + close_list(&p->hosts[i]->busy);
+            closed +=
+                close_list(&p->hosts[i]->ready) + close_list(&p->hosts[i]->suspect) + close_list(&p->hosts[i]->busy);
     }
     return closed;
 }
@@ -563,8 +580,8 @@ void pool_close_all(struct pool *p)
         struct pool_host *host = p->hosts[i];
         struct conn *conn;
         struct fetch *f;
-        while (host && ((conn = TAILQ_FIRST(&host->ready)) || (conn = TAILQ_FIRST(&host->busy)) ||
-                        (conn = TAILQ_FIRST(&host->dialing))))
+        while (host && ((conn = TAILQ_FIRST(&host->ready)) || (conn = TAILQ_FIRST(&host->suspect)) ||
+                        (conn = TAILQ_FIRST(&host->busy)) || (conn = TAILQ_FIRST(&host->dialing))))
             conn_close(conn);
         while (host && (f = first_waiter(host))) {
             pool_forget(p, f);

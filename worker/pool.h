@@ -19,9 +19,10 @@ struct pool_host {
     bool is_ip;     /* the name is an address literal */
     char name[256]; /* as in the URL */
     size_t name_len;
-    char verify_name[256];                 /* without brackets and trailing dot */
-    struct conn_list ready, busy, dialing; /* with room for a request; without; not yet open */
-    unsigned conns, dialing_count;         /* all of them; those being made */
+    char verify_name[256];           /* without brackets and trailing dot */
+    struct conn_list ready, suspect; /* with room for a request; the same, but not to be trusted: the last choice */
+    struct conn_list busy, dialing;  /* without room; not yet open */
+    unsigned conns, dialing_count;   /* all of them; those being made */
     struct fetch_list waiters;
     unsigned waiting;
     bool dial_failed; /* since the last success: dial for each waiter, do not wait for the first */
@@ -35,6 +36,8 @@ struct pool_host {
     uint32_t session_number, session_place; /* its place in the pool's list */
     bool session_is_shared;
     uint64_t session_ask_us, session_tell_us;
+    double response_us; /* moving average over answers, see health.h */
+    unsigned responses; /* that it knows, as far as it matters */
 };
 
 struct pool *pool_new(struct worker *w);
@@ -64,6 +67,11 @@ void pool_on_open(struct conn *conn);
 void pool_on_release(struct conn *conn);
 void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail);
 void pool_on_dead(struct conn *conn);
+/* It stands where the next request may be put on it. */
+static inline bool pool_can_lend(const struct conn *conn)
+{
+    return conn->list == &conn->host->ready || conn->list == &conn->host->suspect;
+}
 /* No new requests on it; it is closed when the last one ends. */
 void pool_retire(struct conn *conn);
 /* Calls for each connection that is not dead; `each` changes none of them. */

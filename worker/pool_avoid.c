@@ -7,6 +7,9 @@ static bool give_up_slot(struct pool_host *host, const struct fetch *f)
 {
     struct conn *conn = TAILQ_FIRST(&host->ready);
 
+    if (!conn)
+        conn = TAILQ_FIRST(&host->suspect);
+
     if (!conn || conn->active || iptable_address_count(&host->worker->region.table, host->index) <= f->m.avoid_count)
         return false;
     conn_close(conn);

@@ -31,6 +31,8 @@ static void name_host(struct pool_host *host, const struct shm_host *shared, uin
     pool_keep_session(host, NULL);
     host->session_ask_us = 0;
     host->session_tell_us = 0;
+    host->response_us = 0;
+    host->responses = 0;
 }
 
 struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generation)
@@ -51,6 +53,7 @@ struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generat
         host->worker = p->worker;
         host->index = index;
         TAILQ_INIT(&host->ready);
+        TAILQ_INIT(&host->suspect);
         TAILQ_INIT(&host->busy);
         TAILQ_INIT(&host->dialing);
         TAILQ_INIT(&host->waiters);
@@ -88,8 +91,8 @@ void pool_each(const struct pool *p, void (*each)(void *user, const struct conn 
 
     for (uint32_t i = 0; i < p->hosts_max; i++) {
         const struct pool_host *host = p->hosts[i];
-        const struct conn_list *const lists[] = {host ? &host->ready : NULL, host ? &host->busy : NULL,
-                                                 host ? &host->dialing : NULL};
+        const struct conn_list *const lists[] = {host ? &host->ready : NULL, host ? &host->suspect : NULL,
+                                                 host ? &host->busy : NULL, host ? &host->dialing : NULL};
         for (size_t k = 0; host && k < sizeof lists / sizeof lists[0]; k++) {
             TAILQ_FOREACH(conn, lists[k], link)
             {

@@ -34,6 +34,7 @@ void pool_follow_options(struct pool *p)
         if (!host)
             continue;
         refile(&host->ready);
+        refile(&host->suspect);
         refile(&host->busy);
         if (host->waiting)
             pool_look_at(host);

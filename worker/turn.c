@@ -3,6 +3,7 @@
 
 #include "worker/conn.h"
 #include "worker/fetch.h"
+#include "worker/health.h"
 #include "worker/inbox.h"
 #include "worker/live.h"
 #include "worker/outbox.h"
@@ -33,12 +34,14 @@ uint64_t turn_run(struct worker *w)
         pool_trim_idle(w->pool);
         w->tend_at_us = w->now_us + TEND_INTERVAL_US;
     }
+    uint64_t sweep = health_sweep(w);
     /* Again: what found the ring full since then has not asked for room yet. */
     outbox_retry(w);
     outbox_publish(w, pool_waiting(w->pool) == 0);
     conn_sweep(w);
     STATS_ADD(w->page, turns, 1);
     uint64_t next = timers_next(&w->timers);
+    next = sweep < next ? sweep : next;
     return pool_has_idle(w->pool) && w->tend_at_us < next ? w->tend_at_us : next;
 }
 

@@ -41,6 +41,7 @@ struct worker {
     uint64_t turn;        /* counted each time the loop is about to wait */
     uint64_t tick_at_us;  /* when `tick` is set to fire */
     uint64_t tend_at_us;  /* when idle connections are next looked at */
+    uint64_t swept_at_us; /* when they were last swept, or the worker began */
     SSL_CTX *tls;
     struct session_map *sessions; /* NULL: none are shared */
     struct request_defaults defaults;

@@ -87,8 +87,8 @@ def test_a_fleet_lives_through_all_of_it(hotfleet, town, name_server):
     houses = town(ADDRESSES)
     zone = name_server(describe(rng, NAMES))
     flags = [f"--{name}={value}" for name, value in INTERVALS.items()]
-    running = hotfleet.start("-w", WORKERS, "--silent", "--resolvers", zone.resolver, "--max-connections",
-                             MAX_CONNECTIONS, "--max-conns-per-host", "12", "--max-idle-conns", MAX_CONNECTIONS, *flags)
+    running = hotfleet.start("-w", WORKERS, "--silent", "--breaker-failures", "0", "--resolvers", zone.resolver,
+                             "--max-connections", MAX_CONNECTIONS, "--max-conns-per-host", "12", "--max-idle-conns", MAX_CONNECTIONS, *flags)
     running.wait_for_workers(WORKERS)
     url = lambda n: f"https://{NAMES[n % len(NAMES)]}:{houses.port['https']}/{n}"
     running.feed(*[url(n) for n in range(30)])

@@ -66,7 +66,8 @@ def test_limits_hold_when_connections_keep_ending(hotfleet, origin):
 
 def test_limits_hold_when_connections_fail(hotfleet, origin):
     """Slots of broken and refused connections come back: afterwards the limit can still be reached."""
-    running = hotfleet.start("-w", "4", "--max-conns-per-host", "5", "--max-connections", "10", "--retry", "0")
+    running = hotfleet.start("-w", "4", "--max-conns-per-host", "5", "--max-connections", "10", "--retry", "0",
+                             "--breaker-failures", "0")
     running.feed(*[origin.url(f"/rst/body?{n}") for n in range(60)], *[origin.url("/", "refused")] * 60,
                  *[origin.url("/", "accept_reset")] * 60)
     running.wait_for_records(180)

@@ -116,6 +116,8 @@ class Session:
             self.ledger.note("rst", conn=self.connection.number, stream=event.stream_id, code=int(event.error_code))
             self.streams.pop(event.stream_id, None)
             self.window_opened.set()
+        elif isinstance(event, h2.events.PingReceived):
+            self.ledger.note("ping", conn=self.connection.number, streams=len(self.streams))
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.ledger.note("goaway", conn=self.connection.number, code=int(event.error_code))
 

@@ -111,6 +111,7 @@ struct house {
     struct frontier *frontier;
     struct dispatch *dispatch;
     struct chores *chores;
+    struct health *health;
     struct records *records;
     struct results results;
     int output_fd;
@@ -200,6 +201,7 @@ static inline struct house *house_new(const struct house_plan *plan)
         .frontier = h->frontier,
         .dispatch = h->dispatch,
         .chores = h->chores = chores_new(&h->fleet, h->frontier),
+        .health = h->health = health_new(h->frontier, &h->region, NULL, &h->options),
         .records = h->records,
         .region = &h->region,
         .options = &h->options,
@@ -219,6 +221,7 @@ static inline void house_free(struct house *h)
     }
     dispatch_free(h->dispatch);
     chores_free(h->chores);
+    health_free(h->health);
     frontier_free(h->frontier);
     task_table_free(h->tasks);
     buffer_fini(&h->results.scratch);

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/url.h"
+#include "worker/health.h"
 #include "worker/inbox.h"
 #include "worker/outbox.h"
 #include "worker/tls.h"
@@ -90,6 +91,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
     w->pool = pool_new(w);
+    health_open(w);
 }
 
 struct origin *fixture_origin(struct fixture *x, enum origin_kind kind)
@@ -419,6 +421,7 @@ static void check_host(const struct fixture *x, const struct fixture_host *host,
     int64_t dialing = c->dialing - c->for_checks;
 
     check_conns(x->w, &h->ready, true, c);
+    check_conns(x->w, &h->suspect, true, c);
     check_conns(x->w, &h->busy, true, c);
     check_conns(x->w, &h->dialing, false, c);
     TAILQ_FOREACH(f, &h->waiters, link)

@@ -1,0 +1,21 @@
+#pragma once
+/* What the coordinator does beside fetching, in one place: the health of hosts, the schedule of probes, the size of the
+ * pool. Owns the three. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coordinator/health.h"
+#include "coordinator/pool_size.h"
+#include "coordinator/probes.h"
+
+struct upkeep {
+    struct health *health;
+    struct probes *probes;
+    struct pool_size *pool_size;
+    uint64_t at_us; /* when it next wants its turn; UINT64_MAX: not of itself */
+};
+
+void upkeep_free(struct upkeep *u);
+/* Does what is due; sets at_us. While the fleet drains nothing new is begun. */
+void upkeep_turn(struct upkeep *u, uint64_t now_us, bool draining);
