@@ -269,10 +269,12 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     } else if (m->kind == RESULT_REDIRECT) {
         redirect(r, task, m, bytes);
     } else if (m->kind == RESULT_RETRY) {
-        if (over)
+        if (over) {
+            task_keep_log(task, bytes, m->len);
             results_fail(r, task, (enum outcome)m->outcome, over);
-        else
+        } else {
             retry(r, task, m, bytes);
+        }
     } else {
         host->refused = true;
         host->refused_by = worker;

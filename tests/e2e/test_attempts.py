@@ -77,7 +77,7 @@ def test_no_address_is_tried_again_while_another_has_not_been(hotfleet, origin, 
     port = origin.port["refused"]
     four = [f"127.0.0.{n}" for n in range(1, 5)]
     records = fetch(hotfleet, [f"http://many.test:{port}/{n}" for n in range(40)], "--resolve",
-                    f"many.test:{port}:{','.join(four)}", "-w", workers)
+                    f"many.test:{port}:{','.join(four)}", "-w", workers, "--breaker-failures", "0")
     for record in records:
         check_failed(record, "connection-refused")
         assert sorted(e["host_ip"] for e in record["attempt_log"]) == four, record
@@ -87,10 +87,18 @@ def test_no_address_is_tried_again_while_another_has_not_been(hotfleet, origin, 
 def test_a_broken_connection_is_followed_by_one_to_another_address(hotfleet, origin):
     port = origin.port["http"]
     records = fetch(hotfleet, [f"http://two.test:{port}/rst/none?{n}" for n in range(20)], "--resolve",
-                    f"two.test:{port}:127.0.0.1,127.0.0.2", "--max-retries", "1", "-w", "4")
+                    f"two.test:{port}:127.0.0.1,127.0.0.2", "--max-retries", "1", "-w", "4", "--breaker-failures", "0")
     for record in records:
         assert ends(record) == ["connection-broken"] * 2
         assert {e["host_ip"] for e in record["attempt_log"]} == {"127.0.0.1", "127.0.0.2"}, record
+
+
+def test_what_a_circuit_ends_keeps_its_log(hotfleet, origin):
+    """fetch() holds each log against the number of attempts."""
+    records = fetch(hotfleet, [f"http://127.0.0.1:{origin.port['refused']}/{n}" for n in range(40)],
+                    "--breaker-failures", "5", "--breaker-delay", "50ms")
+    ended = [r for r in records if "circuit" in r["error"]]
+    assert any(r.get("attempts", 0) for r in ended) and any(not r["attempt_log"] for r in ended)
 
 
 def test_a_wait_that_the_server_asks_for_is_a_retry(hotfleet, origin):

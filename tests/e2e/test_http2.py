@@ -216,9 +216,11 @@ def test_wrong_length_is_a_protocol_error(hotfleet, h2origin, kind):
 
 @pytest.mark.parametrize("kind", ["table", "continuation", "empty-continuation", "fields", "giant"])
 def test_header_bomb_is_refused_and_costs_little(hotfleet, h2origin, kind):
-    result = hotfleet([h2origin.url(f"/bomb/{kind}", "h2")], "--retry", "0", "--request-timeout", "2s", "-w", "1")
-    check_failed(check_complete(result, 1)[1], "too-large", "protocol-error", "connection-closed")
-    assert result.memory_mib < memory_limit_mib()
+    running = hotfleet.start("--retry", "0", "--request-timeout", "2s", "-w", "1")
+    running.feed(h2origin.url(f"/bomb/{kind}", "h2"))
+    running.wait_for_records(1)
+    assert running.memory_mib() < memory_limit_mib()
+    check_failed(check_complete(running.finish(), 1)[1], "too-large", "protocol-error", "connection-closed")
 
 
 def test_interim_answers_without_end_are_refused(hotfleet, h2origin):
@@ -227,10 +229,12 @@ def test_interim_answers_without_end_are_refused(hotfleet, h2origin):
 
 
 def test_data_without_regard_to_windows_is_bounded(hotfleet, h2origin):
-    result = hotfleet([h2origin.url("/beyond-window", "h2")], "--retry", "0", "--max-body", "1M", "-w", "1")
-    record = check_complete(result, 1)[1]
+    running = hotfleet.start("--retry", "0", "--max-body", "1M", "-w", "1")
+    running.feed(h2origin.url("/beyond-window", "h2"))
+    running.wait_for_records(1)
+    assert running.memory_mib() < memory_limit_mib()
+    record = check_complete(running.finish(), 1)[1]
     assert (record["failed"] and record["error_code"] == "protocol-error") or record["truncated"] is True
-    assert result.memory_mib < memory_limit_mib()
 
 
 @pytest.mark.parametrize("kind", [
