@@ -295,3 +295,26 @@ def test_wrong_usage_is_refused_with_what_is_wrong(hotfleet, arguments, word):
     done = command(hotfleet, "ip", *arguments, *pid, code=2)
     assert word in done.stderr and not done.stdout, done.explain()
     running.finish()
+
+
+def test_a_probe_that_is_refused_blocks_the_address(hotfleet, town):
+    """It is white while its connection idles; the next probe is told 403, and the next URL goes elsewhere (D3)."""
+    ips = ["127.3.0.1", "127.3.0.2"]
+    houses = town(ips)
+    url = f"https://a.site.test:{houses.port['https']}/"
+    running = hotfleet.start("-w", "1", "--silent", "--health-check-interval", "150ms", "--idle-timeout", "60s",
+                             "--blacklist-check-interval", "60s",
+                             "--resolve", f"a.site.test:{houses.port['https']}:{','.join(ips)}")
+    running.feed(url + "1")
+    used = running.wait_for_records(1)[0]["host_ip"]
+    other = next(ip for ip in ips if ip != used)
+    houses.set(used, "blocked")
+    assert wait_until(lambda: houses.counts()[used]["statuses"].get("403"), 10)
+    assert wait_until(lambda: [e["address"] for e in ip_list(hotfleet, "--black", running.pid)] == [used], 10)
+    before = houses.counts()[used]["requests"]
+    running.feed(*[url + str(n) for n in range(5)])
+    for record in running.wait_for_records(6)[1:]:
+        assert check_answered(record)["host_ip"] == other
+    assert houses.counts()[used]["requests"] == before
+    assert numbers(hotfleet, running)["blackened"] == 1
+    assert running.finish().exit == 0
