@@ -73,11 +73,13 @@ def test_a_refused_address_is_followed_by_another(hotfleet, nginx):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_no_address_is_tried_again_while_another_has_not_been(hotfleet, origin, workers):
-    """Nothing listens at any of four addresses: each URL tries each of them once, however many take turns."""
+    """Nothing listens at any of four addresses: each URL tries each of them once, however many take turns. (At a
+    limit on connections any address is better than none.)"""
     port = origin.port["refused"]
     four = [f"127.0.0.{n}" for n in range(1, 5)]
     records = fetch(hotfleet, [f"http://many.test:{port}/{n}" for n in range(40)], "--resolve",
-                    f"many.test:{port}:{','.join(four)}", "-w", workers, "--breaker-failures", "0")
+                    f"many.test:{port}:{','.join(four)}", "-w", workers, "--breaker-failures", "0",
+                    "--max-conns-per-host", "100", "--max-connections", "200")
     for record in records:
         check_failed(record, "connection-refused")
         assert sorted(e["host_ip"] for e in record["attempt_log"]) == four, record
