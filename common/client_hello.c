@@ -84,3 +84,14 @@ const struct client_hello_extension *client_hello_find(const struct client_hello
     }
     return NULL;
 }
+
+void client_hello_drop_padding(struct client_hello *h)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->extension_count; i++) {
+        if (h->extensions[i].type != 21)
+            h->extensions[kept++] = h->extensions[i];
+    }
+    h->extension_count = kept;
+}

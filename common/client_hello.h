@@ -37,6 +37,9 @@ struct client_hello {
 bool client_hello_parse(const uint8_t *message, size_t len, struct client_hello *hello_out);
 /* NULL: it has no extension of that type. */
 const struct client_hello_extension *client_hello_find(const struct client_hello *hello, uint16_t type);
+/* Takes padding (RFC 7685) out of the list: it comes and goes with the length of the host's name, so that hashes of the
+ * same client are compared without it. */
+void client_hello_drop_padding(struct client_hello *hello);
 /* Whether a code is one of the reserved ones of RFC 8701. */
 static inline bool client_hello_is_grease(uint16_t code)
 {

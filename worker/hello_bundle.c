@@ -1,0 +1,306 @@
+/* Several key shares in one, for a libssl that sends only one: a TLS group of our provider whose public key is all of
+ * the browser's keys (X25519, then P-256), with the face of a KEM. The "ciphertext" is the group that the server chose
+ * and its key; what comes out of it is the shared secret of that group's own key exchange. */
+#include <openssl/core_dispatch.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/params.h>
+#include <string.h>
+#include <strings.h>
+
+#include "worker/hello_parts.h"
+
+#define X25519_BYTES 32
+#define P256_BYTES   65
+#define SECRET_BYTES 32
+
+struct bundle {
+    struct bundle **kept_by; /* where a handshake remembers it */
+    EVP_PKEY *x25519, *p256;
+    uint8_t key[HELLO_BUNDLE_BYTES];
+};
+
+static void *on_new(void *provider)
+{
+    (void)provider;
+    return OPENSSL_zalloc(sizeof(struct bundle));
+}
+
+static struct bundle *newest;
+
+/* libssl builds a hello and writes it in one go: the newest bundle is the one in the hello that is being sent. */
+void hello_bundle_keep(struct bundle **at)
+{
+    hello_bundle_release(at);
+    *at = newest;
+    newest = NULL;
+    if (*at)
+        (*at)->kept_by = at;
+}
+
+static void bundle_drop_keys(struct bundle *b)
+{
+    EVP_PKEY_free(b->x25519);
+    EVP_PKEY_free(b->p256);
+    b->x25519 = NULL;
+    b->p256 = NULL;
+}
+
+static void on_free(void *key)
+{
+    struct bundle *b = key;
+
+    if (!b)
+        return;
+    bundle_drop_keys(b);
+    if (b->kept_by)
+        *b->kept_by = NULL;
+    if (newest == b)
+        newest = NULL;
+    OPENSSL_free(b);
+}
+
+void hello_bundle_release(struct bundle **at)
+{
+    if (!*at)
+        return;
+    bundle_drop_keys(*at);
+    (*at)->kept_by = NULL;
+    *at = NULL;
+}
+
+/* There is nothing to choose; the generator is the engine's library context. */
+static void *on_generate_init(void *provider, int selection, const OSSL_PARAM *params)
+{
+    (void)provider;
+    (void)selection;
+    (void)params;
+    return &hello_engine;
+}
+
+static int on_generate_set(void *generator, const OSSL_PARAM *params)
+{
+    (void)generator;
+    (void)params;
+    return 1;
+}
+
+static const OSSL_PARAM *on_generate_settable(void *generator, void *provider)
+{
+    static const OSSL_PARAM settable[] = {OSSL_PARAM_utf8_string("group", NULL, 0), OSSL_PARAM_END};
+
+    (void)generator;
+    (void)provider;
+    return settable;
+}
+
+static void on_generate_end(void *generator)
+{
+    (void)generator;
+}
+
+/* With a key to take the curve from: to make the curve anew by its name costs more than the key. */
+static EVP_PKEY *generate_p256(void)
+{
+    EVP_PKEY *key = NULL;
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(hello_engine.libctx, hello_engine.p256, NULL);
+
+    if (context && EVP_PKEY_keygen_init(context) == 1)
+        EVP_PKEY_generate(context, &key);
+    EVP_PKEY_CTX_free(context);
+    return key;
+}
+
+static void *on_generate(void *generator, OSSL_CALLBACK *callback, void *arg)
+{
+    struct bundle *b = on_new(NULL);
+    size_t x25519_len = X25519_BYTES;
+    uint8_t *point = NULL;
+
+    (void)generator;
+    (void)callback;
+    (void)arg;
+    if (!b)
+        return NULL;
+    b->x25519 = EVP_PKEY_Q_keygen(hello_engine.libctx, NULL, "X25519");
+    b->p256 = generate_p256();
+    size_t point_len = b->p256 ? EVP_PKEY_get1_encoded_public_key(b->p256, &point) : 0;
+    bool good =
+        b->x25519 && EVP_PKEY_get_raw_public_key(b->x25519, b->key, &x25519_len) == 1 && point_len == P256_BYTES;
+    if (good)
+        memcpy(b->key + X25519_BYTES, point, P256_BYTES);
+    OPENSSL_free(point);
+    if (good) {
+        newest = b;
+        return b;
+    }
+    on_free(b);
+    return NULL;
+}
+
+static int on_has(const void *key, int selection)
+{
+    (void)key;
+    (void)selection;
+    return 1;
+}
+
+static int on_get_params(void *key, OSSL_PARAM params[])
+{
+    struct bundle *b = key;
+    OSSL_PARAM *p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_BITS);
+    int good = !p || OSSL_PARAM_set_int(p, 256);
+
+    p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_SECURITY_BITS);
+    good = good && (!p || OSSL_PARAM_set_int(p, 128));
+    p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_MAX_SIZE);
+    good = good && (!p || OSSL_PARAM_set_int(p, HELLO_BUNDLE_BYTES));
+    p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY);
+    return good && (!p || OSSL_PARAM_set_octet_string(p, b->key, sizeof b->key));
+}
+
+static const OSSL_PARAM *on_gettable(void *provider)
+{
+    static const OSSL_PARAM gettable[] = {
+        OSSL_PARAM_int(OSSL_PKEY_PARAM_BITS, NULL), OSSL_PARAM_int(OSSL_PKEY_PARAM_SECURITY_BITS, NULL),
+        OSSL_PARAM_int(OSSL_PKEY_PARAM_MAX_SIZE, NULL),
+        OSSL_PARAM_octet_string(OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, NULL, 0), OSSL_PARAM_END};
+
+    (void)provider;
+    return gettable;
+}
+
+/* The KEM's context holds nothing but which key it is of. */
+struct decapsulation {
+    struct bundle *bundle;
+};
+
+static void *on_kem_new(void *provider)
+{
+    (void)provider;
+    return OPENSSL_zalloc(sizeof(struct decapsulation));
+}
+
+static void on_kem_free(void *context)
+{
+    OPENSSL_free(context);
+}
+
+static int on_kem_init(void *context, void *key, const OSSL_PARAM *params)
+{
+    struct decapsulation *d = context;
+
+    (void)params;
+    d->bundle = key;
+    return 1;
+}
+
+/* The peer's key is hostile: libcrypto checks that it is a point of the curve. */
+static bool derive(EVP_PKEY *own, const struct cursor *peer_key, uint8_t secret[SECRET_BYTES])
+{
+    size_t len = SECRET_BYTES;
+
+    if (!own)
+        return false;
+    EVP_PKEY *peer = EVP_PKEY_new();
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(hello_engine.libctx, own, NULL);
+
+    bool good = peer && context && EVP_PKEY_copy_parameters(peer, own) == 1 &&
+                EVP_PKEY_set1_encoded_public_key(peer, peer_key->at, peer_key->left) == 1 &&
+                EVP_PKEY_derive_init(context) == 1 && EVP_PKEY_derive_set_peer(context, peer) == 1 &&
+                EVP_PKEY_derive(context, secret, &len) == 1 && len == SECRET_BYTES;
+    EVP_PKEY_CTX_free(context);
+    EVP_PKEY_free(peer);
+    return good;
+}
+
+static int on_decapsulate(void *context, unsigned char *secret, size_t *secret_len, const unsigned char *in, size_t len)
+{
+    const struct decapsulation *d = context;
+    struct cursor peer = cursor_of(in, len);
+    unsigned group = cursor_u16(&peer);
+
+    *secret_len = SECRET_BYTES;
+    if (!secret)
+        return 1;
+    if (group == GROUP_X25519 && peer.left == X25519_BYTES)
+        return derive(d->bundle->x25519, &peer, secret);
+    return group == GROUP_P256 && peer.left == P256_BYTES && derive(d->bundle->p256, &peer, secret);
+}
+
+/* OpenSSL 3.5 insists on both directions. */
+static int on_encapsulate(void *context, unsigned char *out, size_t *out_len, unsigned char *secret, size_t *secret_len)
+{
+    (void)context;
+    (void)out;
+    (void)out_len;
+    (void)secret;
+    (void)secret_len;
+    return 0;
+}
+
+#define FUNCTION(id, f)                     \
+    {                                       \
+        OSSL_FUNC_##id, (void (*)(void))(f) \
+    }
+
+static const OSSL_DISPATCH key_functions[] = {
+    FUNCTION(KEYMGMT_NEW, on_new),
+    FUNCTION(KEYMGMT_FREE, on_free),
+    FUNCTION(KEYMGMT_GEN_INIT, on_generate_init),
+    FUNCTION(KEYMGMT_GEN_SET_PARAMS, on_generate_set),
+    FUNCTION(KEYMGMT_GEN_SETTABLE_PARAMS, on_generate_settable),
+    FUNCTION(KEYMGMT_GEN, on_generate),
+    FUNCTION(KEYMGMT_GEN_CLEANUP, on_generate_end),
+    FUNCTION(KEYMGMT_HAS, on_has),
+    FUNCTION(KEYMGMT_GET_PARAMS, on_get_params),
+    FUNCTION(KEYMGMT_GETTABLE_PARAMS, on_gettable),
+    {0, NULL},
+};
+
+static const OSSL_DISPATCH kem_functions[] = {
+    FUNCTION(KEM_NEWCTX, on_kem_new),
+    FUNCTION(KEM_FREECTX, on_kem_free),
+    FUNCTION(KEM_ENCAPSULATE_INIT, on_kem_init),
+    FUNCTION(KEM_ENCAPSULATE, on_encapsulate),
+    FUNCTION(KEM_DECAPSULATE_INIT, on_kem_init),
+    FUNCTION(KEM_DECAPSULATE, on_decapsulate),
+    {0, NULL},
+};
+
+const OSSL_ALGORITHM hello_key_managers[] = {
+    {"HOTFLEET-BUNDLE", "provider=hotfleet", key_functions, ""},
+    {NULL, NULL, NULL, NULL},
+};
+
+const OSSL_ALGORITHM hello_kems[] = {
+    {"HOTFLEET-BUNDLE", "provider=hotfleet", kem_functions, ""},
+    {NULL, NULL, NULL, NULL},
+};
+
+int hello_bundle_capabilities(void *provider, const char *capability, OSSL_CALLBACK *callback, void *arg)
+{
+    static char name[] = HELLO_BUNDLE_NAME;
+    static char algorithm[] = "HOTFLEET-BUNDLE";
+    static unsigned id = HELLO_BUNDLE_GROUP;
+    static unsigned bits = 128;
+    static unsigned is_kem = 1;
+    static int version = TLS1_3_VERSION;
+    static int never = -1;
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_utf8_string(OSSL_CAPABILITY_TLS_GROUP_NAME, name, sizeof name),
+        OSSL_PARAM_utf8_string(OSSL_CAPABILITY_TLS_GROUP_NAME_INTERNAL, name, sizeof name),
+        OSSL_PARAM_utf8_string(OSSL_CAPABILITY_TLS_GROUP_ALG, algorithm, sizeof algorithm),
+        OSSL_PARAM_uint(OSSL_CAPABILITY_TLS_GROUP_ID, &id),
+        OSSL_PARAM_uint(OSSL_CAPABILITY_TLS_GROUP_SECURITY_BITS, &bits),
+        OSSL_PARAM_int(OSSL_CAPABILITY_TLS_GROUP_MIN_TLS, &version),
+        OSSL_PARAM_int(OSSL_CAPABILITY_TLS_GROUP_MAX_TLS, &version),
+        OSSL_PARAM_int(OSSL_CAPABILITY_TLS_GROUP_MIN_DTLS, &never),
+        OSSL_PARAM_int(OSSL_CAPABILITY_TLS_GROUP_MAX_DTLS, &never),
+        OSSL_PARAM_uint(OSSL_CAPABILITY_TLS_GROUP_IS_KEM, &is_kem),
+        OSSL_PARAM_END,
+    };
+
+    (void)provider;
+    return strcasecmp(capability, "TLS-GROUP") != 0 || callback(params, arg);
+}
