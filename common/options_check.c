@@ -6,6 +6,7 @@
 #include "common/endpoint.h"
 #include "common/options_rows.h"
 #include "common/prewarm_entry.h"
+#include "common/profile.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/token.h"
@@ -108,6 +109,17 @@ static bool raw_request_check(const struct options *o, struct options_error *err
     return true;
 }
 
+static bool profile_check(const struct options *o, struct options_error *error_out)
+{
+    char shown[OPTION_SHOW_MAX];
+
+    if (strcmp(o->profile, "none") == 0)
+        return true;
+    const struct profile *profile = profile_find(o->profile);
+    return profile || options_fail(error_out, "profile \"%s\" (%s) is none that there is; see hotfleet profiles list",
+                                   option_show(o->profile, shown), origin_of(o, "profile"));
+}
+
 static bool bind_ip_check(const struct options *o, struct options_error *error_out)
 {
     struct source_list sources;
@@ -184,8 +196,8 @@ bool options_check(const struct options *o, struct options_error *error_out)
         return options_fail(error_out, "dns_ttl_min = %llums (%s) is above dns_update_interval = %llums (%s); mend one",
                             (unsigned long long)o->dns_ttl_min, origin_of(o, "dns_ttl_min"),
                             (unsigned long long)o->dns_update_interval, origin_of(o, "dns_update_interval"));
-    return request_check(o, error_out) && raw_request_check(o, error_out) && bind_ip_check(o, error_out) &&
-           statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
+    return request_check(o, error_out) && raw_request_check(o, error_out) && profile_check(o, error_out) &&
+           bind_ip_check(o, error_out) && statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
            (o->blacklist_status.count == 0 || statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
            prewarm_check(o, error_out) && admin_check(o, error_out);
 }

@@ -125,6 +125,8 @@ void record_format_connection(struct buffer *b, const struct record_connection *
         json_close(b);
     }
     member_span(b, "sni", c->sni);
+    if (c->profile)
+        member_text(b, "profile", c->profile);
     memmove(b->data + start, b->data + start + 1, b->len - start - 1);
     b->len--;
 }

@@ -57,6 +57,7 @@ struct record_connection {
     const char *tls_version, *tls_cipher;     /* NULL: no TLS */
     bool tls_resumed;
     struct span sni;
+    const char *profile; /* NULL: none */
 };
 
 /* One attempt, for the log of them. */

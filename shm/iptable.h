@@ -17,8 +17,9 @@
 
 /* Flags of a host that processes tell each other. */
 enum host_flag {
-    HOST_HTTP1 = 1, /* has answered in HTTP/1.1 */
-    HOST_HTTP2 = 2, /* has chosen h2 by ALPN */
+    HOST_HTTP1 = 1,       /* has answered in HTTP/1.1 */
+    HOST_HTTP2 = 2,       /* has chosen h2 by ALPN */
+    HOST_PLAIN_HELLO = 4, /* a handshake with a browser's hello failed at our end */
 };
 
 /* What is known of an address for one host. It stands in the two top bits of the list's entry, so that one store

@@ -86,6 +86,7 @@ static void describe(struct conn *conn)
         .tls_version = conn->tls_version,
         .tls_cipher = conn->tls_cipher,
         .tls_resumed = conn->tls_resumed,
+        .profile = conn->worker->profile ? conn->worker->profile->name : NULL,
     };
 
     if (conn->ssl && !conn->host->is_ip)

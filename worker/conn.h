@@ -75,6 +75,7 @@ struct conn {
     struct buffer out; /* what the socket did not take */
     const char *tls_version, *tls_cipher;
     uint32_t session_number;    /* of the host's session that the handshake offered; 0: none, or that is settled */
+    bool exact;                 /* the browser's own hello, by the filter of hello.h */
     bool tls_resumed, tls_slim; /* slim: its buffers were given back while it is idle */
     struct buffer record;       /* its members of every record, formatted when it opens */
     char detail[160];           /* of a failure */

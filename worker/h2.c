@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/fetch.h"
+#include "worker/h2_profile.h"
 #include "worker/pool.h"
 #include "worker/probe.h"
 #include "worker/slots.h"
@@ -36,6 +37,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct fetch *f = fetch_of(session, frame->hd.stream_id);
 
     (void)user;
+    if (frame->hd.type != NGHTTP2_HEADERS)
+        return 0;
     /* Each head of the stream, interim ones and trailers too, counts against the same limit. */
     if (f && frame->headers.cat != NGHTTP2_HCAT_RESPONSE)
         f->head_bytes += 32;
@@ -49,7 +52,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct fetch *f = fetch_of(session, frame->hd.stream_id);
 
     (void)flags;
-    if (!f)
+    if (!f || frame->hd.type != NGHTTP2_HEADERS)
         return 0;
     f->head_bytes += name_len + value_len + 32;
     if (f->head_bytes > h2->conn->worker->options.max_header)
@@ -112,6 +115,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     case NGHTTP2_PING:
         if (frame->hd.flags & NGHTTP2_FLAG_ACK)
             probe_on_pong(h2->conn);
+        break;
+    case NGHTTP2_PUSH_PROMISE:
+        /* Browsers of old do not forbid it in their SETTINGS; nobody here has a use for it. */
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->push_promise.promised_stream_id, NGHTTP2_CANCEL);
         break;
     case NGHTTP2_GOAWAY:
         h2->refused = true;
@@ -230,8 +237,12 @@ static void h2_open(struct conn *conn)
     conn->protocol.h2 = h2;
     conn->capacity = (unsigned)w->options.max_streams_per_conn;
     atomic_fetch_or_explicit(&w->region.table.hosts[conn->host->index].flags, HOST_HTTP2, memory_order_relaxed);
-    nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
-    nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+    if (w->profile) {
+        h2_profile_open(h2->session, &w->profile->http2);
+    } else {
+        nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
+        nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+    }
     conn_mark_dirty(conn);
 }
 
@@ -270,7 +281,9 @@ static void h2_start(struct conn *conn, struct fetch *f)
     f->body_sent = 0;
     size_t count = request_fill_h2(&w->defaults, f, &w->lower, fields);
     bool has_body = request_body(&w->defaults, f).len > 0;
-    int32_t id = nghttp2_submit_request(h2->session, NULL, fields, count, has_body ? &provider : NULL, f);
+    nghttp2_priority_spec priority;
+    int32_t id = nghttp2_submit_request(h2->session, h2_profile_priority(w->profile, &priority), fields, count,
+                                        has_body ? &provider : NULL, f);
     if (id < 0) {
         /* Stream numbers are used up, or memory: this connection has served its time. */
         f->unprocessed = true;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "worker/decode.h"
@@ -124,6 +125,46 @@ static void put_field(struct buffer *out, const struct request_field *field)
     buffer_append(out, "\r\n", 2);
 }
 
+/* All fields of that name that the user gave; false: none. */
+static bool add_given(struct request_defaults *d, const struct options *options, const char *name)
+{
+    size_t len = strlen(name);
+    bool any = false;
+
+    for (size_t i = 0; i < options->header.count; i++) {
+        const char *line = options->header.items[i];
+        struct span given;
+        struct span value;
+        if (split(line, strlen(line), &given, &value) && given.len == len && strncasecmp(given.data, name, len) == 0) {
+            add_default(d, given, value);
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* The browser's fields in its order; what the user gave stands in the place of its namesake. */
+static void add_profile(struct request_defaults *d, const struct options *options)
+{
+    for (size_t i = 0; d->profile && i < d->profile->headers_count; i++) {
+        const struct profile_header *h = &d->profile->headers[i];
+        bool agent = strcmp(h->name, "User-Agent") == 0;
+        const char *value = agent && *options->user_agent ? options->user_agent : h->value;
+        if (!add_given(d, options, h->name))
+            add_default(d, (struct span){h->name, strlen(h->name)}, (struct span){value, strlen(value)});
+    }
+}
+
+static bool is_of_profile(const struct request_defaults *d, struct span name)
+{
+    for (size_t i = 0; d->profile && i < d->profile->headers_count; i++) {
+        const char *own = d->profile->headers[i].name;
+        if (strlen(own) == name.len && strncasecmp(own, name.data, name.len) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out)
 {
     struct span name;
@@ -140,9 +181,11 @@ bool request_defaults_init(struct request_defaults *d, const struct options *opt
     d->method = *options->method ? (struct span){options->method, strlen(options->method)}
                 : d->has_body    ? (struct span){"POST", 4}
                                  : (struct span){"GET", 3};
+    d->profile = strcmp(options->profile, "none") == 0 ? NULL : profile_find(options->profile);
+    add_profile(d, options);
     for (size_t i = 0; i < options->header.count; i++) {
         const char *line = options->header.items[i];
-        if (split(line, strlen(line), &name, &value))
+        if (split(line, strlen(line), &name, &value) && !is_of_profile(d, name))
             add_default(d, name, value);
     }
     add_if_absent(d, "User-Agent", "user-agent", *options->user_agent ? options->user_agent : default_agent);
@@ -353,10 +396,16 @@ size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, 
     struct span path = {f->url.text + f->url.path_offset, f->url.len - f->url.path_offset};
     size_t n = 0;
 
-    out[n++] = nv(literal(":method"), request_method(d, f), FIXED_NAME);
-    out[n++] = nv(literal(":scheme"), f->url.scheme == URL_HTTPS ? literal("https") : literal("http"), FIXED);
-    out[n++] = nv(literal(":authority"), own_host(d, f), FIXED_NAME);
-    out[n++] = nv(literal(":path"), path, FIXED_NAME);
+    for (const char *order = d->profile ? d->profile->http2.pseudo_headers : "msap"; *order; order++) {
+        if (*order == 'm')
+            out[n++] = nv(literal(":method"), request_method(d, f), FIXED_NAME);
+        else if (*order == 's')
+            out[n++] = nv(literal(":scheme"), f->url.scheme == URL_HTTPS ? literal("https") : literal("http"), FIXED);
+        else if (*order == 'a')
+            out[n++] = nv(literal(":authority"), own_host(d, f), FIXED_NAME);
+        else
+            out[n++] = nv(literal(":path"), path, FIXED_NAME);
+    }
     for (unsigned i = 0; i < d->count; i++) {
         const struct request_field *field = &d->fields[i];
         if (!span_is(field->lower, "host") && !field->of_connection && !(crossed && field->secret) &&

@@ -8,6 +8,7 @@
 
 #include "common/buffer.h"
 #include "common/options.h"
+#include "common/profile.h"
 #include "common/raw_request.h"
 #include "common/record.h"
 
@@ -25,8 +26,9 @@ struct request_field {
 struct request_defaults {
     struct request_field fields[REQUEST_FIELDS_MAX];
     unsigned count;
-    struct span method; /* without data: GET; absent when a raw request has none */
-    struct buffer body; /* the option `data`, read from its file when it starts with @ */
+    const struct profile *profile; /* NULL: none */
+    struct span method;            /* without data: GET; absent when a raw request has none */
+    struct buffer body;            /* the option `data`, read from its file when it starts with @ */
     bool has_body;
     struct raw_request raw;                 /* of --raw-request: stands for all of the above; no bytes: there is none */
     struct buffer h1_tail, h1_tail_crossed; /* all default fields in HTTP/1.1 form, ready; without secrets */

@@ -77,6 +77,8 @@ void session_context(const struct options *options, uint8_t out[STORE_SESSION_CO
     add_text(digest, OpenSSL_version(OPENSSL_VERSION));
     add_text(digest, options->insecure ? "insecure" : "verified");
     add_text(digest, options->cacert);
+    /* Not who is trusted, but whose session it is: one browser never resumes what another began. */
+    add_text(digest, options->profile);
     if (*options->cacert) {
         add_file(digest, options->cacert);
     } else {

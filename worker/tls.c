@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "worker/conn.h"
+#include "worker/hello.h"
 #include "worker/pool.h"
 #include "worker/session.h"
 
@@ -108,6 +109,30 @@ bool tls_offers_h2(const struct options *options)
     return strcmp(options->http_version, "1.1") != 0 && !*options->raw_request;
 }
 
+/* What is the same for plain and exact hellos. */
+static void configure(SSL_CTX *ctx, const struct options *options)
+{
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
+    SSL_CTX_set_verify(ctx, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+}
+
+/* In wire form (RFC 7301 3.1). */
+static const unsigned char *protocols(const struct options *options)
+{
+    static const unsigned char both[] = "\x02h2\x08http/1.1";
+    static const unsigned char only_h1[] = "\x08http/1.1";
+    static const unsigned char only_h2[] = "\x02h2";
+
+    if (!tls_offers_h2(options))
+        return only_h1;
+    return strcmp(options->http_version, "2") == 0 ? only_h2 : both;
+}
+
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -117,13 +142,7 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
         return NULL;
     }
     conn_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_mode(ctx,
-                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(ctx, on_new_session);
-    SSL_CTX_set_verify(ctx, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    configure(ctx, options);
     bool trusted = *options->cacert ? SSL_CTX_load_verify_file(ctx, options->cacert) == 1
                                     : options->insecure || SSL_CTX_set_default_verify_paths(ctx) == 1;
     if (!trusted) {
@@ -131,15 +150,44 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
         SSL_CTX_free(ctx);
         return NULL;
     }
-    static const unsigned char both[] = "\x02h2\x08http/1.1";
-    static const unsigned char only_h1[] = "\x08http/1.1";
-    static const unsigned char only_h2[] = "\x02h2";
-    const unsigned char *alpn = !tls_offers_h2(options)                   ? only_h1
-                                : strcmp(options->http_version, "2") == 0 ? only_h2
-                                                                          : both;
     open_keylog(ctx);
-    SSL_CTX_set_alpn_protos(ctx, alpn, (unsigned)strlen((const char *)alpn));
+    SSL_CTX_set_alpn_protos(ctx, protocols(options), (unsigned)strlen((const char *)protocols(options)));
     return ctx;
+}
+
+void tls_open_profile(struct worker *w)
+{
+    const struct options *o = &w->options;
+    const char *reason = "out of memory";
+    /* What the browser offers stands unless the user asks for something else. */
+    bool browsers = strcmp(o->http_version, "auto") == 0 && tls_offers_h2(o);
+    const unsigned char *alpn = browsers ? NULL : protocols(o);
+
+    w->profile = strcmp(o->profile, "none") == 0 ? NULL : profile_find(o->profile);
+    if (!w->profile || strcmp(o->hello, "plain") == 0)
+        return;
+    if (hello_engine_open(&reason) && hello_self_test(&reason))
+        w->hello = hello_context_new(w->profile, alpn, alpn ? (unsigned)strlen((const char *)alpn) : 0);
+    ERR_clear_error();
+    if (!w->hello) {
+        log_event(LOG_WARN, "plain-hello", "profile=%s reason=\"this TLS library fails a test: %s\"", w->profile->name,
+                  reason);
+        hello_engine_close();
+        return;
+    }
+    configure(w->hello->ssl_ctx, o);
+    SSL_CTX_set1_cert_store(w->hello->ssl_ctx, SSL_CTX_get_cert_store(w->tls));
+    if (keylog_fd >= 0)
+        hello_set_keylog(on_keylog);
+}
+
+void tls_close_profile(struct worker *w)
+{
+    if (!w->hello)
+        return;
+    hello_context_free(w->hello);
+    w->hello = NULL;
+    hello_engine_close();
 }
 
 /* Whether the peer of this connection, or of the one that its session is from, was verified; or need not be. */
@@ -157,11 +205,17 @@ static void offer_session(struct conn *conn)
     }
 }
 
+static _Atomic uint32_t *host_flags(const struct conn *conn)
+{
+    return &conn->worker->region.table.hosts[conn->host->index].flags;
+}
+
 enum outcome tls_start(struct conn *conn)
 {
     struct worker *w = conn->worker;
     struct pool_host *host = conn->host;
-    SSL *ssl = SSL_new(w->tls);
+    conn->exact = w->hello && !(atomic_load_explicit(host_flags(conn), memory_order_relaxed) & HOST_PLAIN_HELLO);
+    SSL *ssl = SSL_new(conn->exact ? w->hello->ssl_ctx : w->tls);
     BIO *bio = ssl ? BIO_new(bio_method()) : NULL;
 
     if (!bio) {
@@ -170,7 +224,12 @@ enum outcome tls_start(struct conn *conn)
     }
     BIO_set_data(bio, conn);
     BIO_set_init(bio, 1);
-    SSL_set_bio(ssl, bio, bio);
+    if (!conn->exact) {
+        SSL_set_bio(ssl, bio, bio);
+    } else if (!hello_attach(ssl, w->hello, bio)) {
+        SSL_free(ssl);
+        return OUTCOME_RESOURCE_EXHAUSTED;
+    }
     SSL_set_connect_state(ssl);
     SSL_set_ex_data(ssl, conn_index, conn);
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
@@ -216,11 +275,51 @@ static void note_parameters(struct conn *conn)
     conn->tls_resumed = SSL_session_reused(conn->ssl) != 0;
 }
 
+/* Libssl or the filter ended the handshake, not the server and not the certificate: the host gets a plain hello from
+ * here on, by a connection of its own. */
+static bool failed_for_exact(const struct conn *conn)
+{
+    unsigned long error = ERR_peek_last_error();
+
+    return conn->exact && ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) < SSL_AD_REASON_OFFSET &&
+           ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED;
+}
+
+static enum outcome go_plain(struct conn *conn)
+{
+    atomic_fetch_or_explicit(host_flags(conn), HOST_PLAIN_HELLO, memory_order_relaxed);
+    STATS_ADD(conn->worker->page, hello_fallbacks, 1);
+    return OUTCOME_CONNECTION_CLOSED;
+}
+
+/* Some browsers of old offer protocols that nobody speaks any more. */
+static bool chose_known_protocol(const struct conn *conn)
+{
+    const unsigned char *name;
+    unsigned len;
+
+    SSL_get0_alpn_selected(conn->ssl, &name, &len);
+    return len == 0 || (len == 2 && memcmp(name, "h2", 2) == 0) || (len == 8 && memcmp(name, "http/1.1", 8) == 0);
+}
+
+/* The filter goes when the handshake is done. */
+static bool end_exact(struct conn *conn)
+{
+    if (!conn->exact)
+        return true;
+    bool clean = hello_detach(conn->ssl) && chose_known_protocol(conn);
+    if (!clean)
+        snprintf(conn->detail, sizeof conn->detail, "the server's end of the handshake can't be used");
+    return clean;
+}
+
 enum outcome tls_handshake(struct conn *conn)
 {
     int n = SSL_do_handshake(conn->ssl);
 
     if (n == 1) {
+        if (!end_exact(conn))
+            return go_plain(conn);
         /* Verification may leave words about what it tried and did not need. */
         ERR_clear_error();
         note_parameters(conn);
@@ -243,7 +342,9 @@ enum outcome tls_handshake(struct conn *conn)
         snprintf(conn->detail, sizeof conn->detail, "in the TLS handshake");
         return OUTCOME_CONNECTION_CLOSED;
     }
-    return describe_failure(conn);
+    bool go = failed_for_exact(conn);
+    enum outcome outcome = describe_failure(conn);
+    return go ? go_plain(conn) : outcome;
 }
 
 bool tls_chose_h2(const struct conn *conn)

@@ -11,9 +11,14 @@
 #include "common/outcome.h"
 
 struct conn;
+struct worker;
 
 /* The context of all connections. NULL: *reason_out says what is wrong (a CA file that can't be read). */
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out);
+/* Has connections follow the profile of the options, if they name one: its hello, unless plain ones are asked for or
+ * the engine can't be had, of which it warns. After the context is made. */
+void tls_open_profile(struct worker *w);
+void tls_close_profile(struct worker *w);
 /* Whether HTTP/2 is among what ALPN offers. */
 bool tls_offers_h2(const struct options *options);
 /* Prepares TLS on a connected socket: SNI (RFC 6066), ALPN (RFC 7301), the name to verify, a session to resume. */

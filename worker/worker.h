@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 
 #include "common/options.h"
+#include "common/profile.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/timers.h"
@@ -18,6 +19,7 @@
 #define PLAIN_IN_BYTES 16384 /* a TLS record's plaintext at most (RFC 8446 5.1) */
 
 struct conn;
+struct hello_context;
 struct fetch;
 struct pool;
 struct session_map;
@@ -43,7 +45,9 @@ struct worker {
     uint64_t tend_at_us;  /* when idle connections are next looked at */
     uint64_t swept_at_us; /* when they were last swept, or the worker began */
     SSL_CTX *tls;
-    struct session_map *sessions; /* NULL: none are shared */
+    const struct profile *profile; /* NULL: none */
+    struct hello_context *hello;   /* NULL: hellos are plain */
+    struct session_map *sessions;  /* NULL: none are shared */
     struct request_defaults defaults;
     struct status_set blocking; /* of blacklist_status */
     struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */

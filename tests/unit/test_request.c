@@ -100,6 +100,25 @@ static void plain_get_has_host_agent_and_accept(void **state)
                                    "user-agent: hotfleet/" HOTFLEET_VERSION "\naccept: */*\n");
 }
 
+static void profile_gives_fields_and_pseudo_headers_in_its_order(void **state)
+{
+    (void)state;
+    set("profile", "safari-17-macos");
+    set("header", "X-Own: 1");
+    set("header", "sec-fetch-site: cross-site");
+    set("user_agent", "mine");
+    start("https://a.test/x");
+    assert_h1("GET /x HTTP/1.1\r\nHost: a.test\r\n"
+              "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+              "sec-fetch-site: cross-site\r\nAccept-Encoding: gzip, deflate, br\r\nSec-Fetch-Mode: navigate\r\n"
+              "User-Agent: mine\r\nAccept-Language: en-US,en;q=0.9\r\nSec-Fetch-Dest: document\r\nX-Own: 1\r\n\r\n");
+    assert_string_equal(h2_text(),
+                        ":method: GET\n:scheme: https\n:path: /x\n:authority: a.test\n"
+                        "accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\n"
+                        "sec-fetch-site: cross-site\naccept-encoding: gzip, deflate, br\nsec-fetch-mode: navigate\n"
+                        "user-agent: mine\naccept-language: en-US,en;q=0.9\nsec-fetch-dest: document\nx-own: 1\n");
+}
+
 static void port_stands_in_host_unless_it_is_the_schemes_own(void **state)
 {
     (void)state;
@@ -339,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(plain_get_has_host_agent_and_accept),
+        test(profile_gives_fields_and_pseudo_headers_in_its_order),
         test(port_stands_in_host_unless_it_is_the_schemes_own),
         test(target_can_hold_no_blank_and_no_line_end),
         test(option_headers_replace_the_built_in_ones),

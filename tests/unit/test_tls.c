@@ -98,6 +98,62 @@ static void second_connection_resumes(void **state)
     fixture_close(&x);
 }
 
+static void profile_is_shown_and_resumed(void **state)
+{
+    (void)state;
+    start("a.test", options("profile=firefox-120-windows"));
+    assert_non_null(x.w->hello);
+    for (size_t i = 0; i < 2; i++) {
+        fixture_get(&x, host, 1);
+        fixture_until_told(&x, i + 1, 0);
+        assert_outcome(&x, i, RESULT_RECORD, OUTCOME_OK);
+        assert_tells(&x, i, "\"profile\":\"firefox-120-windows\"");
+        assert_tells(&x, i, i ? "\"resumed\":true" : "\"resumed\":false");
+        fixture_turns(&x, 3);
+        peer_close(origin_last(o));
+        fixture_until(&x, fixture_gauge(&x, conns_idle) == 0);
+        fixture_turns(&x, 2);
+    }
+    assert_int_equal(STATS_GET(x.w->page, hello_fallbacks), 0);
+    fixture_close(&x);
+}
+
+static void other_name_is_not_accepted_under_a_profile(void **state)
+{
+    (void)state;
+    assert_first("c.test", options("profile=chrome-133-windows"), OUTCOME_CERT_INVALID);
+    assert_first("127.0.0.2", options("profile=ios-12-iphone"), OUTCOME_CERT_INVALID);
+    assert_first("a.test", options("profile=safari-17-macos", "cacert="), OUTCOME_CERT_INVALID);
+    assert_first("a.test", options("profile=safari-17-macos"), OUTCOME_OK);
+}
+
+static void host_whose_exact_handshake_fails_here_gets_a_plain_one(void **state)
+{
+    (void)state;
+    start("a.test", options("profile=firefox-120-windows"));
+    origin_spoil_extensions(o);
+    for (size_t i = 0; i < 2; i++) {
+        fixture_get(&x, host, 1);
+        fixture_until_told(&x, i + 1, 0);
+    }
+    assert_outcome(&x, 0, RESULT_RETRY, OUTCOME_CONNECTION_CLOSED);
+    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
+    assert_int_equal(STATS_GET(x.w->page, hello_fallbacks), 1);
+    fixture_close(&x);
+}
+
+static void plain_hello_is_had_by_option(void **state)
+{
+    (void)state;
+    start("a.test", options("profile=firefox-120-windows", "hello=plain"));
+    assert_null(x.w->hello);
+    origin_spoil_extensions(o);
+    fixture_get(&x, host, 1);
+    fixture_until_told(&x, 1, 0);
+    assert_outcome(&x, 0, RESULT_RECORD, OUTCOME_OK);
+    fixture_close(&x);
+}
+
 static const char *what_to_say;
 static void (*how_to_end)(struct peer *p);
 
@@ -241,6 +297,10 @@ int main(void)
         test(insecure_accepts_any_certificate),
         test(literal_address_has_no_sni),
         test(second_connection_resumes),
+        test(profile_is_shown_and_resumed),
+        test(other_name_is_not_accepted_under_a_profile),
+        test(host_whose_exact_handshake_fails_here_gets_a_plain_one),
+        test(plain_hello_is_had_by_option),
         test(body_up_to_the_close_needs_close_notify),
         test(answer_with_a_length_needs_none),
         test(broken_record_within_an_answer_is_a_tls_error),

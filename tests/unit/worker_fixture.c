@@ -90,6 +90,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     assert_true(request_defaults_init(&w->defaults, &w->options, &reason));
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
+    tls_open_profile(w);
     w->pool = pool_new(w);
     health_open(w);
 }
@@ -516,6 +517,7 @@ void fixture_close(struct fixture *x)
     free(x->told);
     fetch_free_all(w);
     pool_free(w->pool);
+    tls_close_profile(w);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
     source_list_close(&w->sources);

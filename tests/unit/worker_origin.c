@@ -122,6 +122,29 @@ void origin_limit_tls(struct origin *o, int version)
     SSL_CTX_set_max_proto_version(o->tls, version);
 }
 
+static int on_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char **out, size_t *len, X509 *x,
+                    size_t i, int *alert, void *arg)
+{
+    static const unsigned char limit[2] = {0, 16};
+
+    (void)ssl;
+    (void)type;
+    (void)context;
+    (void)x;
+    (void)i;
+    (void)alert;
+    (void)arg;
+    *out = limit;
+    *len = sizeof limit;
+    return 1;
+}
+
+void origin_spoil_extensions(struct origin *o)
+{
+    SSL_CTX_add_custom_ext(o->tls, 28, SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS, on_limit, NULL, NULL,
+                           NULL, NULL);
+}
+
 static void close_fd(struct peer *p)
 {
     if (p->fd >= 0)

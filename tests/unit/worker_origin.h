@@ -56,6 +56,8 @@ struct origin {
 struct origin *origin_new(enum origin_kind kind);
 /* TLS no newer than `version` (TLS1_2_VERSION): its last flight is the server's, and what follows may come with it. */
 void origin_limit_tls(struct origin *o, int version);
+/* It answers record_size_limit with a limit that no client can keep. */
+void origin_spoil_extensions(struct origin *o);
 void origin_free(struct origin *o);
 /* Accepts, shakes hands, reads, writes; true when something happened. */
 bool origin_turn(struct origin *o);
