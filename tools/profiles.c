@@ -7,11 +7,17 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/profile.h"
+#include "tools/profiles_check.h"
 
-static const char help[] = "usage: hotfleet profiles list [--json]\n"
-                           "       hotfleet profiles show NAME\n\n"
-                           "list prints a line for each profile; --json prints one JSON object a line instead.\n"
-                           "show prints one profile with all that it says, as JSON.\n";
+static const char help[] =
+    "usage: hotfleet profiles list [--json]\n"
+    "       hotfleet profiles show NAME\n"
+    "       hotfleet profiles check [--json] [NAME…]\n\n"
+    "list prints a line for each profile; --json prints one JSON object a line instead.\n"
+    "show prints one profile with all that it says, as JSON.\n"
+    "check makes a connection to a listener of its own under each profile, and prints what it sent beside\n"
+    "the browser's: exact, partial (this TLS library lacks a key exchange) or plain. Exit code 1: a profile\n"
+    "is not what this TLS library can make of it.\n";
 
 #define member(b, literal, text) json_member_string(b, literal, (text), strlen(text))
 
@@ -120,6 +126,10 @@ int profiles_main(int argc, char **argv)
         return list(true);
     if (strcmp(action, "show") == 0 && argc == 3)
         return show(argv[2]);
+    if (strcmp(action, "check") == 0) {
+        bool json = argc > 2 && strcmp(argv[2], "--json") == 0;
+        return profiles_check(argv + 2 + json, (size_t)(argc - 2 - json), json);
+    }
     bool asked = strcmp(action, "--help") == 0 || strcmp(action, "-h") == 0;
     fputs(help, asked ? stdout : stderr);
     return asked ? EXIT_OK : EXIT_USAGE;

@@ -137,6 +137,36 @@ def test_header_fields_come_in_the_browsers_order(hotfleet):
     assert "Accept-Language: fr" in lines
 
 
+def test_check_finds_every_profile_as_it_should_be(hotfleet):
+    run = hotfleet.command("profiles", "check", "--json")
+    found = {line["name"]: line for line in map(json.loads, run.stdout.splitlines())}
+    assert run.exit == 0 and len(found) == 33, run.stderr
+    for name, line in found.items():
+        lacking = name.startswith(("chrome-115pq", "chrome-13", "chrome-auto"))
+        assert line["grade"] in (("partial", "exact") if lacking else ("exact",)), line
+        assert line["ja4"]["same"] and line["http2"]["same"], line
+        assert lacking or (line["ja3n"]["same"] and line["ja3"].get("same", True)), line
+
+
+def test_check_tells_a_hello_that_is_not_the_browsers(hotfleet):
+    run = hotfleet.command("profiles", "check", "firefox-120-windows", env={"HOTFLEET_TLS_HELLO": "plain"})
+    assert run.exit == 1 and b"firefox-120-windows: plain" in run.stdout and b"DIFFERENT" in run.stdout
+
+
+def test_check_of_no_profile_is_a_usage_error(hotfleet):
+    assert hotfleet.command("profiles", "check", "netscape-4").exit == 2
+    assert hotfleet.command("profiles", "check", "randomized").exit == 2
+
+
+def test_list_and_show_agree(hotfleet):
+    listed = [json.loads(line) for line in hotfleet.command("profiles", "list", "--json").stdout.splitlines()]
+    assert len(listed) == 36
+    for line in listed[::7]:
+        shown = show(hotfleet, line["name"])
+        assert {key: shown[key] for key in line} == line
+    assert hotfleet.command("profiles", "show", "netscape-4").exit == 2
+
+
 def test_profile_that_is_none_is_a_usage_error(hotfleet):
     run = hotfleet(["http://127.0.0.1/"], "--profile", "netscape-4")
     assert run.exit == 2 and "profiles list" in run.stderr
