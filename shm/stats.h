@@ -24,6 +24,7 @@
     X(resumptions, "TLS handshakes that resumed a session")                                \
     X(hello_fallbacks, "handshakes that failed here with a browser's hello")               \
     X(sessions_shared, "TLS sessions of other workers or runs taken from the map")         \
+    X(chains_remembered, "certificate chains taken as good because they were lately")      \
     X(reuses, "requests on a connection that had served one before")                       \
     X(conns_unlisted, "connections given up because the name no longer has their address") \
     X(validations, "tests of connections before a request")                                \

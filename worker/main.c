@@ -19,6 +19,7 @@
 #include "worker/slots.h"
 #include "worker/tls.h"
 #include "worker/turn.h"
+#include "worker/verify.h"
 #include "worker/worker.h"
 
 /* As coordinator/fleet.c lays them out. */
@@ -133,6 +134,7 @@ static void open_parts(struct worker *w)
     if (!w->tls)
         die_usage("%s", reason);
     tls_open_profile(w);
+    w->verified = verify_table_new();
     char state_dir[REGION_PATH_MAX];
     if (region_state_dir(&w->region, state_dir))
         w->sessions = session_map_new(&w->options, state_dir);
@@ -182,6 +184,7 @@ static void close_parts(struct worker *w)
     pool_free(w->pool);
     session_map_free(w->sessions);
     tls_close_profile(w);
+    verify_table_free(w->verified);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
     source_list_close(&w->sources);

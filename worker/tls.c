@@ -11,11 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/hello.h"
 #include "worker/pool.h"
 #include "worker/session.h"
+#include "worker/verify.h"
 
 static int conn_index; /* where an SSL keeps its conn */
 
@@ -75,6 +77,22 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
     return 0;
 }
 
+static int on_certificates(X509_STORE_CTX *ctx, void *arg)
+{
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const struct conn *conn = SSL_get_ex_data(ssl, conn_index);
+    struct worker *w = conn->worker;
+    struct verify_peer peer = {conn->host->verify_name, conn->host->is_ip, SSL_get_SSL_CTX(ssl), w->now_us,
+                               clock_wall_us()};
+    bool remembered;
+
+    (void)arg;
+    int result = verify_chain(w->verified, ctx, &peer, &remembered);
+    if (remembered)
+        STATS_ADD(w->page, chains_remembered, 1);
+    return result;
+}
+
 static int keylog_fd = -1;
 
 /* The format of NSS key logs, which Wireshark reads; one write a line, so that workers can share the file. */
@@ -119,6 +137,8 @@ static void configure(SSL_CTX *ctx, const struct options *options)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, on_new_session);
     SSL_CTX_set_verify(ctx, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    if (!options->insecure)
+        SSL_CTX_set_cert_verify_callback(ctx, on_certificates, NULL);
 }
 
 /* In wire form (RFC 7301 3.1). */

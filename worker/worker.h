@@ -23,6 +23,7 @@ struct hello_context;
 struct fetch;
 struct pool;
 struct session_map;
+struct verify_table;
 TAILQ_HEAD(conn_list, conn);
 TAILQ_HEAD(fetch_list, fetch);
 
@@ -48,6 +49,7 @@ struct worker {
     const struct profile *profile; /* NULL: none */
     struct hello_context *hello;   /* NULL: hellos are plain */
     struct session_map *sessions;  /* NULL: none are shared */
+    struct verify_table *verified;
     struct request_defaults defaults;
     struct status_set blocking; /* of blacklist_status */
     struct source_list sources; /* of --bind-ip; whose turn it is stands in the region */

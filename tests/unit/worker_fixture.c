@@ -14,6 +14,7 @@
 #include "worker/outbox.h"
 #include "worker/tls.h"
 #include "worker/turn.h"
+#include "worker/verify.h"
 
 #define TASK_RING_BYTES (16u << 20)
 #define UNTIL_MS        5000
@@ -91,6 +92,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
     tls_open_profile(w);
+    w->verified = verify_table_new();
     w->pool = pool_new(w);
     health_open(w);
 }
@@ -518,6 +520,7 @@ void fixture_close(struct fixture *x)
     fetch_free_all(w);
     pool_free(w->pool);
     tls_close_profile(w);
+    verify_table_free(w->verified);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);
     source_list_close(&w->sources);
