@@ -228,14 +228,15 @@ static void look_at_addresses(struct health *h, struct host *host, enum outcome 
 const char *health_on_end(struct health *h, const struct task *task, const struct result_message *m)
 {
     struct host *host = task->host;
-    struct breaker_rules rules = rules_of(h);
     enum outcome outcome = (enum outcome)m->outcome;
+
+    /* What nearly all are: an answer of a host that has answered before. */
+    if (m->kind == RESULT_HAND_BACK ||
+        (outcome == OUTCOME_OK && host->breaker.state == BREAKER_CLOSED && host->breaker.failures == 0))
+        return NULL;
+    struct breaker_rules rules = rules_of(h);
     enum breaker_verdict verdict = breaker_judge(outcome, m->status);
     uint64_t held_until_us = host->breaker.trial_at_us;
-
-    if (m->kind == RESULT_HAND_BACK ||
-        (verdict == BREAKER_ANSWER && host->breaker.state == BREAKER_CLOSED && host->breaker.failures == 0))
-        return NULL;
     enum breaker_move move = breaker_take(&host->breaker, &rules, verdict, task->seq, clock_us());
     if (verdict == BREAKER_FAILURE)
         look_at_addresses(h, host, outcome);

@@ -158,7 +158,7 @@ static void finish(struct results *r, struct task *task, const struct result_mes
     size_t start = out->len - m->len;
     struct span log = {0};
 
-    if (m->outcome == OUTCOME_OK)
+    if (r->answers && m->outcome == OUTCOME_OK)
         answers_keep(r->answers, task, r->default_method, m->status, out->data + start, m->len);
     bool replaced = r->answers && answers_stand_in((enum outcome)m->outcome);
     if (replaced) {
