@@ -157,15 +157,45 @@ static uint32_t choose_in_turn(const struct dispatch *d, const struct host *host
     return NO_WORKER;
 }
 
+/* Whose task number `n` of a round is. A round has as many tasks as the host has connections, and each worker has as
+ * many of them as connections, spread evenly: the first one takes its part of the numbers, the others are numbered anew
+ * among themselves. */
+static uint32_t owner_in_round(const struct dispatch *d, const struct prospect *p, uint32_t n)
+{
+    uint32_t left = p->open;
+
+    /* Workers write the numbers: nothing is sure of their sum. */
+    for (uint32_t w = 0; w < fleet_workers(d->fleet) && left; w++) {
+        uint64_t before = (uint64_t)n * p->cells[w] / left;
+        if ((uint64_t)(n + 1) * p->cells[w] / left > before)
+            return w;
+        n -= (uint32_t)before;
+        left -= p->cells[w];
+    }
+    return NO_WORKER;
+}
+
+/* While connections have nothing to do, all of them are used equally often, whichever worker is the faster. */
+static uint32_t choose_in_round(const struct dispatch *d, struct host *host, const struct prospect *p)
+{
+    if (host->given_count >= p->open)
+        return NO_WORKER;
+    if (host->round >= p->open)
+        host->round = 0;
+    uint32_t w = owner_in_round(d, p, host->round);
+    if (w == NO_WORKER || host->given[w] >= p->cells[w] || !eligible(d, p, w))
+        return NO_WORKER;
+    host->round++;
+    return w;
+}
+
 /* The worker with the most free room on its connections to the host. */
-static uint32_t choose(const struct dispatch *d, const struct host *host, const struct prospect *p)
+static uint32_t choose_least_loaded(const struct dispatch *d, const struct host *host, const struct prospect *p)
 {
     uint32_t best = NO_WORKER;
     int64_t best_load = 0;
     uint32_t best_given = 0;
 
-    if (host->refused && p->open == 0)
-        return choose_in_turn(d, host, p);
     for (uint32_t w = 0; w < fleet_workers(d->fleet); w++) {
         const struct fleet_worker *worker = fleet_worker(d->fleet, w);
         if (!eligible(d, p, w))
@@ -178,6 +208,14 @@ static uint32_t choose(const struct dispatch *d, const struct host *host, const 
         }
     }
     return best;
+}
+
+static uint32_t choose(const struct dispatch *d, struct host *host, const struct prospect *p)
+{
+    if (host->refused && p->open == 0)
+        return choose_in_turn(d, host, p);
+    uint32_t w = choose_in_round(d, host, p);
+    return w == NO_WORKER ? choose_least_loaded(d, host, p) : w;
 }
 
 static uint8_t *put(uint8_t *at, const void *data, size_t len)

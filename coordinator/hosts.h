@@ -63,6 +63,7 @@ struct host {
     char *ip;                           /* addresses given by hand, "a,b", or NULL; into text */
     uint32_t given[REGION_WORKERS_MAX]; /* tasks now with each worker */
     uint32_t given_in_turn;             /* since it last had no connection wanted */
+    uint32_t round;                     /* tasks of this round, see dispatch.c; below the number of its connections */
     char text[];
 };
 

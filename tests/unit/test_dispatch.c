@@ -161,6 +161,57 @@ static void a_hot_connection_draws_the_tasks_of_its_host(void **state)
     finish_all(h);
 }
 
+/* Gives tasks one at a time, each answered before the next; counts the workers' in given_out. */
+static void give_in_turn(struct house *h, unsigned count, unsigned given_out[2])
+{
+    for (unsigned i = 0; i < count; i++) {
+        add_at(h, "http://a.example/", "192.0.2.1");
+        assert_int_equal(deal(h), 1);
+        unsigned w = given_to(h, 0) ? 0 : 1;
+        given_out[w]++;
+        answer_one(h, w);
+    }
+}
+
+static void idle_connections_are_used_equally_often_whatever_worker_has_them(void **state)
+{
+    struct house *h = *state;
+    unsigned given[2] = {0};
+
+    struct host *host = add_at(h, "http://a.example/", "192.0.2.1")->host;
+    deal(h);
+    finish_all(h);
+    for (int i = 0; i < 7; i++)
+        lease(h, i < 2 ? 0 : 1, host);
+    give_in_turn(h, 7, given);
+    assert_int_equal(given[0], 2);
+    assert_int_equal(given[1], 5);
+    give_in_turn(h, 3 * 7, given);
+    assert_int_equal(given[0], 4 * 2);
+    assert_int_equal(given[1], 4 * 5);
+}
+
+static void a_worker_whose_connections_are_all_busy_has_its_turn_taken(void **state)
+{
+    struct house *h = *state;
+
+    struct host *host = add_at(h, "http://a.example/", "192.0.2.1")->host;
+    lease(h, 0, host);
+    for (int i = 0; i < 5; i++)
+        lease(h, 1, host);
+    deal(h);
+    finish_all(h);
+    for (int i = 0; i < 13; i++) {
+        add_many(h, "http://a.example/", "192.0.2.1", 1);
+        deal(h);
+        while (given_to(h, 1))
+            answer_one(h, 1);
+    }
+    assert_int_equal(host->given[0], 1);
+    assert_int_equal(host->given_count, 1);
+    finish_all(h);
+}
+
 static void nothing_is_given_to_a_worker_that_does_not_run(void **state)
 {
     struct house *h = *state;
@@ -488,6 +539,8 @@ int main(void)
         CASE(a_redirected_task_tells_where_it_began),
         CASE(tasks_are_spread_over_workers),
         CASE(a_hot_connection_draws_the_tasks_of_its_host),
+        CASE(idle_connections_are_used_equally_often_whatever_worker_has_them),
+        CASE(a_worker_whose_connections_are_all_busy_has_its_turn_taken),
         CASE(nothing_is_given_to_a_worker_that_does_not_run),
         CASE(without_any_worker_hosts_wait_and_go_on_later),
         CASE(no_more_than_the_concurrency_is_given),
