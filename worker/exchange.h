@@ -33,6 +33,8 @@ struct exchange {
     void (*follow_options)(struct conn *conn);
     /* Asks for a sign of life, told to probe_on_pong(). NULL: the protocol has no word for it. */
     void (*ping)(struct conn *conn);
+    /* The connection has been idle for a while: gives back memory that only requests need. NULL: there is none. */
+    void (*slim)(struct conn *conn);
     /* Says good-bye if the protocol has a word for it. NULL: it has none. */
     void (*shutdown)(struct conn *conn);
 };

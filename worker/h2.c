@@ -23,6 +23,7 @@ struct h2 {
     nghttp2_session *session;
     const uint8_t *rest; /* of a frame that nghttp2 gave and that is not yet sent; its memory */
     size_t rest_len;
+    void *table;   /* of streams, see slots.h */
     bool refused;  /* GOAWAY came: no further requests */
     bool released; /* a stream ended while input was taken */
 };
@@ -230,8 +231,10 @@ static void h2_open(struct conn *conn)
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)w->options.max_header},
     };
 
-    if (!h2 ||
-        nghttp2_session_client_new3(&h2->session, make_callbacks(), h2, make_options(), slots_for_nghttp2()) != 0)
+    if (!h2)
+        die("out of memory: no room for an HTTP/2 connection");
+    nghttp2_mem memory = slots_for_nghttp2(&h2->table);
+    if (nghttp2_session_client_new3(&h2->session, make_callbacks(), h2, make_options(), &memory) != 0)
         die("out of memory: no room for an HTTP/2 session");
     h2->conn = conn;
     conn->protocol.h2 = h2;
@@ -407,6 +410,11 @@ static void h2_ping(struct conn *conn)
     conn_mark_dirty(conn);
 }
 
+static void h2_slim(struct conn *conn)
+{
+    slots_drop_blank(conn->protocol.h2->table);
+}
+
 static void h2_shutdown(struct conn *conn)
 {
     struct h2 *h2 = conn->protocol.h2;
@@ -430,5 +438,6 @@ const struct exchange exchange_h2 = {
     .cancel_all = h2_cancel_all,
     .follow_options = h2_follow_options,
     .ping = h2_ping,
+    .slim = h2_slim,
     .shutdown = h2_shutdown,
 };

@@ -45,6 +45,8 @@ static void slim_idle(struct pool *p)
         if (!conn->ssl || p->worker->now_us - conn->idle_since_us < TRIM_IDLE_AGE_US)
             continue;
         tls_free_buffers(conn);
+        if (conn->exchange->slim)
+            conn->exchange->slim(conn);
         conn->tls_slim = true;
         p->holes++;
     }

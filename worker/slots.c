@@ -14,6 +14,7 @@
 #define SLOTS_MAX      65536 /* further ones are malloc()'s too */
 #define SPARE_WARM     16    /* spare slots that keep their pages */
 #define TRIM_MAX       4096  /* slots that one call gives back */
+#define TABLE_BYTES    4096  /* nghttp2's table of a session's streams, as it is made: one page */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED true
@@ -75,15 +76,18 @@ static void *slot_take(struct arena *a)
     return a->used < SLOTS_MAX ? slot_at(a, a->used++) : NULL;
 }
 
+/* NULL: there is none left. */
+static void *slot_of(struct arena *a)
+{
+    if (!a->tried)
+        arena_open(a);
+    return a->base ? slot_take(a) : NULL;
+}
+
 static void *take(struct arena *a, size_t size)
 {
-    void *slot = NULL;
+    void *slot = size >= SLOT_BYTES_MIN && size <= SLOT_BYTES ? slot_of(a) : NULL;
 
-    if (size >= SLOT_BYTES_MIN && size <= SLOT_BYTES) {
-        if (!a->tried)
-            arena_open(a);
-        slot = a->base ? slot_take(a) : NULL;
-    }
     return slot ? slot : malloc(size);
 }
 
@@ -153,8 +157,13 @@ static void *nghttp2_take(size_t size, void *user)
 
 static void *nghttp2_take_zeroed(size_t count, size_t size, void *user)
 {
-    (void)user;
-    return calloc(count, size);
+    void **table = user;
+    void *slot = count <= TABLE_BYTES && count * size == TABLE_BYTES ? slot_of(&nghttp2_arena) : NULL;
+
+    if (!slot)
+        return calloc(count, size);
+    *table = slot;
+    return memset(slot, 0, TABLE_BYTES);
 }
 
 static void *nghttp2_change(void *memory, size_t size, void *user)
@@ -165,15 +174,25 @@ static void *nghttp2_change(void *memory, size_t size, void *user)
 
 static void nghttp2_give(void *memory, void *user)
 {
-    (void)user;
+    void **table = user;
+
+    if (memory && memory == *table)
+        *table = NULL;
     give(&nghttp2_arena, memory);
 }
 
-nghttp2_mem *slots_for_nghttp2(void)
+nghttp2_mem slots_for_nghttp2(void **table)
 {
-    static nghttp2_mem memory = {NULL, nghttp2_take, nghttp2_give, nghttp2_take_zeroed, nghttp2_change};
+    return (nghttp2_mem){table, nghttp2_take, nghttp2_give, nghttp2_take_zeroed, nghttp2_change};
+}
 
-    return &memory;
+void slots_drop_blank(void *table)
+{
+    static const char blank[TABLE_BYTES];
+
+    /* A page that the system makes anew reads as zeros too. */
+    if (table && memcmp(table, blank, TABLE_BYTES) == 0)
+        (void)madvise(table, TABLE_BYTES, MADV_DONTNEED);
 }
 
 void slots_trim(void)

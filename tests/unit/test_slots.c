@@ -15,14 +15,21 @@
 #define FRAME_BYTES 16394
 #define MANY        200
 
+static void *table;
+
 static void *take(size_t size)
 {
-    return slots_for_nghttp2()->malloc(size, NULL);
+    return slots_for_nghttp2(&table).malloc(size, &table);
+}
+
+static void *take_zeroed(size_t count, size_t size)
+{
+    return slots_for_nghttp2(&table).calloc(count, size, &table);
 }
 
 static void give(void *memory)
 {
-    slots_for_nghttp2()->free(memory, NULL);
+    slots_for_nghttp2(&table).free(memory, &table);
 }
 
 /* How many of the pages that begin in the buffer are in memory. */
@@ -128,20 +135,56 @@ static void other_sizes_are_not_slots(void **state)
 
 static void slot_grows_into_other_memory_and_keeps_its_bytes(void **state)
 {
-    nghttp2_mem *memory = slots_for_nghttp2();
-    char *slot = memory->realloc(NULL, FRAME_BYTES, NULL);
+    nghttp2_mem memory = slots_for_nghttp2(&table);
+    char *slot = memory.realloc(NULL, FRAME_BYTES, &table);
 
     (void)state;
     for (size_t i = 0; i < FRAME_BYTES; i++)
         slot[i] = (char)(i % 251);
-    assert_ptr_equal(memory->realloc(slot, FRAME_BYTES + 1000, NULL), slot);
-    char *larger = memory->realloc(slot, 50000, NULL);
+    assert_ptr_equal(memory.realloc(slot, FRAME_BYTES + 1000, &table), slot);
+    char *larger = memory.realloc(slot, 50000, &table);
     assert_ptr_not_equal(larger, slot);
     for (size_t i = 0; i < FRAME_BYTES; i++)
         assert_int_equal(larger[i], (char)(i % 251));
-    memory->free(larger, NULL);
+    memory.free(larger, &table);
     assert_ptr_equal(take(FRAME_BYTES), slot);
     give(slot);
+}
+
+static void table_without_streams_gives_its_page_back_and_stays_zero(void **state)
+{
+    unsigned char *dirty = take(FRAME_BYTES);
+
+    (void)state;
+    memset(dirty, 1, FRAME_BYTES);
+    give(dirty);
+    unsigned char *made = take_zeroed(256, 16);
+    assert_ptr_equal(made, dirty);
+    assert_ptr_equal(table, made);
+    for (size_t i = 0; i < 4096; i++)
+        assert_int_equal(made[i], 0);
+    made[4095] = 1;
+    slots_drop_blank(table);
+    assert_int_equal(made[4095], 1);
+    made[4095] = 0;
+    unsigned before = pages_of(made);
+    slots_drop_blank(table);
+    assert_int_equal(pages_of(made), before - 1);
+    assert_int_equal(made[4095], 0);
+    give(made);
+    assert_null(table);
+    slots_drop_blank(table);
+}
+
+static void other_zeroed_sizes_are_no_tables(void **state)
+{
+    void *other = take_zeroed(1, 2928);
+    volatile size_t huge = SIZE_MAX / 2 + 1;
+
+    (void)state;
+    assert_null(table);
+    assert_null(take_zeroed(huge, 2));
+    give(other);
 }
 
 int main(void)
@@ -153,6 +196,8 @@ int main(void)
         cmocka_unit_test(trim_takes_the_pages_of_spare_slots_and_of_no_others),
         cmocka_unit_test(other_sizes_are_not_slots),
         cmocka_unit_test(slot_grows_into_other_memory_and_keeps_its_bytes),
+        cmocka_unit_test(table_without_streams_gives_its_page_back_and_stays_zero),
+        cmocka_unit_test(other_zeroed_sizes_are_no_tables),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
