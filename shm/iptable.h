@@ -17,9 +17,10 @@
 
 /* Flags of a host that processes tell each other. */
 enum host_flag {
-    HOST_HTTP1 = 1,       /* has answered in HTTP/1.1 */
-    HOST_HTTP2 = 2,       /* has chosen h2 by ALPN */
-    HOST_PLAIN_HELLO = 4, /* a handshake with a browser's hello failed at our end */
+    HOST_HTTP1 = 1,        /* has answered in HTTP/1.1 */
+    HOST_HTTP2 = 2,        /* has chosen h2 by ALPN */
+    HOST_PLAIN_HELLO = 4,  /* a handshake with a browser's hello failed at our end */
+    HOST_ROOT_ANSWERS = 8, /* a probe of its root was answered well */
 };
 
 /* What is known of an address for one host. It stands in the two top bits of the list's entry, so that one store

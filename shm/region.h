@@ -15,8 +15,10 @@
 #include "shm/ring.h"
 #include "shm/stats.h"
 
-#define REGION_MAGIC       0x31746565666c7468ull
-#define REGION_VERSION     4u
+#define REGION_MAGIC 0x31746565666c7468ull
+/* The low part follows from what is in the pages: who was built with other counters is refused, and misreads nothing.
+ */
+#define REGION_VERSION     (5u << 20 | (uint32_t)(sizeof(struct stats_page) + sizeof(struct shm_host)))
 #define REGION_WORKERS_MAX 64u
 #define REGION_PATH_MAX    4096u /* bytes of a path, with its NUL */
 

@@ -121,10 +121,23 @@ static void count_failure(struct conn *conn, enum outcome outcome, unsigned stat
                   conn->host->name, outcome_name(outcome), status);
 }
 
+/* A host that forbids its root to everybody says nothing of the address by it: a probe's 403 counts against an address
+ * only after the host has answered some probe well, in whatever worker. */
+static bool root_is_forbidden(const struct conn *conn, unsigned status)
+{
+    _Atomic uint32_t *flags = &conn->worker->region.table.hosts[conn->host->index].flags;
+
+    if (status < 400)
+        atomic_fetch_or_explicit(flags, HOST_ROOT_ANSWERS, memory_order_relaxed);
+    return status >= 400 && status < 500 && !(atomic_load_explicit(flags, memory_order_relaxed) & HOST_ROOT_ANSWERS);
+}
+
 /* The one place where a probe's status is judged. */
 static void judge(struct conn *conn, unsigned status)
 {
-    if (access_judge_probe(conn, status) == ACCESS_BLACK) {
+    if (root_is_forbidden(conn, status)) {
+        health_count_success(conn);
+    } else if (access_judge_probe(conn, status) == ACCESS_BLACK) {
         count_failure(conn, OUTCOME_IP_BLOCKED, status);
     } else if (status >= 500) {
         count_failure(conn, OUTCOME_OK, status);

@@ -308,6 +308,7 @@ def test_a_probe_that_is_refused_blocks_the_address(hotfleet, town):
     running.feed(url + "1")
     used = running.wait_for_records(1)[0]["host_ip"]
     other = next(ip for ip in ips if ip != used)
+    assert wait_until(lambda: houses.counts()[used]["methods"].get("HEAD", 0) >= 2, 10)
     houses.set(used, "blocked")
     assert wait_until(lambda: houses.counts()[used]["statuses"].get("403"), 10)
     assert wait_until(lambda: [e["address"] for e in ip_list(hotfleet, "--black", running.pid)] == [used], 10)
@@ -317,4 +318,22 @@ def test_a_probe_that_is_refused_blocks_the_address(hotfleet, town):
         assert check_answered(record)["host_ip"] == other
     assert houses.counts()[used]["requests"] == before
     assert numbers(hotfleet, running)["blackened"] == 1
+    assert running.finish().exit == 0
+
+
+def test_a_host_that_forbids_its_root_is_not_blocked_by_probes(hotfleet, town):
+    """Its other pages are served; nobody has ever been let in at "/"."""
+    ip = "127.3.0.3"
+    houses = town([ip])
+    url = f"https://a.site.test:{houses.port['https']}/"
+    running = hotfleet.start("-w", "1", "--silent", "--health-check-interval", "100ms", "--idle-timeout", "60s",
+                             "--resolve", f"a.site.test:{houses.port['https']}:{ip}")
+    running.feed(url + "1")
+    running.wait_for_records(1)
+    houses.set(ip, "blocked")
+    assert wait_until(lambda: houses.counts()[ip]["statuses"].get("403", 0) >= 3, 10)
+    houses.set(ip, "ok")
+    running.feed(url + "2")
+    record = running.wait_for_records(2)[1]
+    assert check_answered(record)["reused"] and numbers(hotfleet, running)["blackened"] == 0
     assert running.finish().exit == 0
