@@ -261,11 +261,14 @@ static bool open_parts(struct coordinator *c)
     c->upkeep.probes = probes_new(c->frontier, c->chores, c->upkeep.health, &c->region, c->options);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
     c->upkeep.pool_size = pool_size_new(&c->region, c->options, c->live);
-    c->steering = steering_new(&(struct steering_parts){c->base, c->admin, c->chores, c->fleet, c->frontier,
-                                                        c->resolver, &c->region, c->options, c->page});
     c->access = access_admin_open(
         &(struct access_parts){c->store, &c->region, c->frontier, c->chores, &c->timers, c->options}, c->admin);
-    return c->access != NULL;
+    if (!c->access)
+        return false;
+    /* Last: the pre-warms of the options make the first hosts, which health and access must hear of. */
+    c->steering = steering_new(&(struct steering_parts){c->base, c->admin, c->chores, c->fleet, c->frontier,
+                                                        c->resolver, &c->region, c->options, c->page});
+    return true;
 }
 
 /* Of lines that name none; absent when a raw request has none. */

@@ -184,6 +184,21 @@ def test_a_listed_black_address_is_never_connected_to(hotfleet, origin):
     assert {n["local"] for n in origin.log("open")} == set(ips[1:3])
 
 
+def opened_at(origin, address):
+    return [note for note in origin.log("open") if note["local"] == address]
+
+
+def test_a_prewarm_connects_to_no_listed_black_address(hotfleet, origin):
+    """Whose addresses are known before the first turn, by --resolve or as a literal, is judged like any other."""
+    ips = addresses(2)
+    running = hotfleet.start(*resolve(origin, "a.test", ips), "-w", "1", "--silent", "--blacklist-ips", ips[0],
+                             "--prewarm", f"{origin.url('', host='a.test')}=4", "--prewarm-wait")
+    running.feed(*[origin.url("/ok", host="a.test")] * 8)
+    for record in check_complete(running.finish(), 8).values():
+        assert check_answered(record)["host_ip"] == ips[1]
+    assert opened_at(origin, ips[0]) == []
+
+
 def test_a_listed_white_address_is_never_blocked(hotfleet, origin):
     ips = addresses(1)
     result = hotfleet([guard(origin, "a.test", ips)] * 5, *resolve(origin, "a.test", ips), env={
