@@ -286,6 +286,8 @@ static void prepare(struct frontier *f, struct host *host)
 {
     if (host->state == HOST_RESOLVING)
         return;
+    if (host->state == HOST_NEW && f->keeper.on_new)
+        f->keeper.on_new(f->keeper.user, host);
     if (host->state != HOST_NEW && is_current(f, host)) {
         if (host->state == HOST_FAILED)
             fail_pending(f, host);
@@ -324,8 +326,6 @@ static void enqueue(struct frontier *f, struct task *task, bool at_head)
     task->place = TASK_QUEUED;
     host->pending_count++;
     f->queued++;
-    if (host->state == HOST_NEW && f->keeper.on_new)
-        f->keeper.on_new(f->keeper.user, host);
     prepare(f, host);
     if (host->state == HOST_USABLE)
         frontier_consider(f, host);

@@ -281,6 +281,28 @@ static void next_run_knows_the_open_circuit(void **state)
     store_close(s);
 }
 
+/* As a pre-warm does. */
+static void host_that_is_there_before_its_first_task_is_known_too(void **state)
+{
+    static const char origin[] = "http://127.0.0.9:80";
+    struct store *s = open_map(*state);
+    struct house *h = house_with_map(s, 5, 300);
+    const char *reason = "";
+    struct buffer text = {0};
+    struct url url;
+
+    store_health_put(s, origin, sizeof origin - 1,
+                     &(struct store_health){.circuit = STORE_CIRCUIT_OPEN, .trial_wall_us = UINT64_MAX});
+    assert_int_equal(url_parse("http://127.0.0.9/", 17, NULL, &text, &url, &reason), OUTCOME_OK);
+    struct host *host = frontier_host(h->frontier, &url);
+    assert_int_equal(host->breaker.state, BREAKER_OPEN);
+    assert_int_equal(STATS_GET(h->results.page, circuits_open), 1);
+    frontier_let_go(h->frontier, host);
+    buffer_fini(&text);
+    house_free(h);
+    store_close(s);
+}
+
 static void record_from_another_hand_does_no_harm(void **state)
 {
     static const char origin[] = "http://a.test:80@" HERE;
@@ -369,6 +391,7 @@ int main(void)
         HOUSE_CASE(name_is_asked_for_anew_when_no_address_answers),
         HOUSE_CASE(host_with_an_open_connection_keeps_its_addresses),
         CASE(next_run_knows_the_open_circuit),
+        CASE(host_that_is_there_before_its_first_task_is_known_too),
         CASE(record_from_another_hand_does_no_harm),
         CASE(sweep_takes_what_is_out_of_date),
         CASE(turn_sweeps_the_map_once_an_interval),
