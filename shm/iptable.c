@@ -256,13 +256,6 @@ bool iptable_find(const struct iptable *t, uint32_t index, uint32_t ip, uint32_t
     return false;
 }
 
-bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip)
-{
-    uint32_t ref;
-
-    return iptable_find(t, index, ip, &ref);
-}
-
 enum access_state iptable_access_of(const struct iptable *t, uint32_t ref, uint32_t ip)
 {
     if (ref >= t->ip_refs_max)

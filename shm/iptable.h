@@ -119,8 +119,6 @@ must_check enum outcome iptable_next_address(struct iptable *t, uint32_t index, 
 uint32_t iptable_address_count(const struct iptable *t, uint32_t index);
 /* A word that changes with every new list of host `index`. */
 uint64_t iptable_list_version(const struct iptable *t, uint32_t index);
-/* Whether `ip` is in the list of host `index` now. */
-bool iptable_lists(const struct iptable *t, uint32_t index, uint32_t ip);
 
 /* --- access, by any process --- */
 /* Where `ip` stands in the list of host `index`; false: nowhere. Searches the list. */

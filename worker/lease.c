@@ -82,15 +82,18 @@ enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t 
     return outcome;
 }
 
-enum outcome lease_take_at(struct pool_host *host, uint32_t ip, struct address *address_out,
+enum outcome lease_take_at(struct pool_host *host, uint32_t ip, bool black_too, struct address *address_out,
                            enum lease_refusal *refusal_out)
 {
     struct worker *w = host->worker;
     const struct options *o = &w->options;
+    uint32_t ref;
 
     *refusal_out = LEASE_GRANTED;
-    if (ip >= w->region.table.ips_max || !iptable_lists(&w->region.table, host->index, ip))
+    if (ip >= w->region.table.ips_max || !iptable_find(&w->region.table, host->index, ip, &ref))
         return OUTCOME_NOT_FOUND;
+    if (!black_too && iptable_access_of(&w->region.table, ref, ip) == ACCESS_BLACK)
+        return OUTCOME_IP_EXHAUSTED;
     *address_out = w->region.table.ips[ip];
     if (!access_policy_allows(w, address_out))
         return OUTCOME_ADDRESS_DENIED;

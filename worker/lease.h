@@ -10,9 +10,9 @@
  * is full; OUTCOME_ADDRESS_DENIED; OUTCOME_IP_EXHAUSTED. */
 must_check enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t *ip_out,
                                    struct address *address_out, enum lease_refusal *refusal_out);
-/* The same for the address `ip` alone, whatever its turn and access state; OUTCOME_NOT_FOUND when the host no longer
- * lists it. */
-must_check enum outcome lease_take_at(struct pool_host *host, uint32_t ip, struct address *address_out,
+/* The same for the address `ip` alone, whatever its turn; `black_too`: a blocked one as well. OUTCOME_NOT_FOUND when
+ * the host no longer lists it. */
+must_check enum outcome lease_take_at(struct pool_host *host, uint32_t ip, bool black_too, struct address *address_out,
                                       enum lease_refusal *refusal_out);
 /* Gives it back; the coordinator is told when it waits for a slot. `ip` may be IP_NONE. */
 void lease_return(struct worker *w, uint32_t index, uint32_t ip);

@@ -260,7 +260,7 @@ static enum outcome take_lease_for(struct fetch *f, uint32_t *ip_out, struct add
 {
     *ip_out = f->m.ip;
     return f->m.ip == IP_NONE ? lease_take(f->host, NULL, ip_out, address_out, refusal_out)
-                              : lease_take_at(f->host, f->m.ip, address_out, refusal_out);
+                              : lease_take_at(f->host, f->m.ip, f->m.kind == TASK_CHECK, address_out, refusal_out);
 }
 
 enum outcome pool_dial_for(struct fetch *f, const char **detail_out)

@@ -199,6 +199,20 @@ def test_a_prewarm_connects_to_no_listed_black_address(hotfleet, origin):
     assert opened_at(origin, ips[0]) == []
 
 
+def test_a_name_that_gains_a_listed_black_address_gets_no_connection_to_it(hotfleet, origin, name_server):
+    ips = addresses(3)
+    server = name_server({"a.test": {"A": ips[:1], "ttl": 0}})
+    running = hotfleet.start("-w", "1", "--silent", "--resolvers", server.resolver, "--dns-ttl-min", "0",
+                             "--dns-update-interval", "100ms", "--blacklist-ips", ips[1])
+    running.feed(origin.url("/ok", host="a.test"))
+    running.wait_for_records(1)
+    server.edit("a.test", {"A": ips, "ttl": 0})
+    command(hotfleet, "dns", "refresh", "a.test", running.pid)
+    assert wait_until(lambda: opened_at(origin, ips[2]), 15)
+    check_complete(running.finish(), 1)
+    assert opened_at(origin, ips[1]) == []
+
+
 def test_a_listed_white_address_is_never_blocked(hotfleet, origin):
     ips = addresses(1)
     result = hotfleet([guard(origin, "a.test", ips)] * 5, *resolve(origin, "a.test", ips), env={

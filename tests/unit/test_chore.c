@@ -121,6 +121,21 @@ static void prewarm_of_an_address_that_the_host_lost_is_not_found(void **state)
     fixture_close(&x);
 }
 
+static void prewarm_makes_no_connection_to_a_blocked_address(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, NULL);
+    uint32_t ip = fixture_ip(&x, "127.0.0.1");
+    assert_true(iptable_set_access(table(), host->index, ip, ACCESS_BLACK, ACCESS_ANY));
+    uint64_t seq = fixture_order(&x, TASK_PREWARM, host, ip, 0, NULL);
+    uint64_t in_turn = fixture_order(&x, TASK_PREWARM, host, IP_NONE, 0, NULL);
+    fixture_until_told(&x, 2, 0);
+    assert_answer(seq, OUTCOME_IP_EXHAUSTED, 0);
+    assert_answer(in_turn, OUTCOME_IP_EXHAUSTED, 0);
+    assert_int_equal(STATS_GET(x.w->page, dials), 0);
+    fixture_close(&x);
+}
+
 static void fetch_takes_the_connection_that_a_prewarm_is_making(void **state)
 {
     (void)state;
@@ -415,6 +430,7 @@ int main(void)
         cmocka_unit_test(prewarm_at_the_limit_says_so),
         cmocka_unit_test(refused_prewarm_fails_no_fetch_that_waits),
         cmocka_unit_test(prewarm_of_an_address_that_the_host_lost_is_not_found),
+        cmocka_unit_test(prewarm_makes_no_connection_to_a_blocked_address),
         cmocka_unit_test(fetch_takes_the_connection_that_a_prewarm_is_making),
         cmocka_unit_test(check_is_one_request_on_a_connection_of_its_own),
         cmocka_unit_test(check_is_a_get_whatever_the_options_say),
