@@ -228,33 +228,6 @@ static void at_limit(struct pool_host *host, enum lease_refusal refusal, uint32_
         hand_back_all(host);
 }
 
-static void retire_unlisted(struct pool_host *host, struct conn_list *list)
-{
-    struct conn *next;
-
-    for (struct conn *conn = TAILQ_FIRST(list); conn; conn = next) {
-        next = TAILQ_NEXT(conn, link);
-        if (access_follow(conn) || conn->state != CONN_OPEN)
-            continue;
-        STATS_ADD(host->worker->page, conns_unlisted, 1);
-        pool_retire(conn);
-    }
-}
-
-/* Connections to addresses that the name no longer has finish what runs on them and go. */
-static void follow_list(struct pool_host *host)
-{
-    uint64_t version = iptable_list_version(&host->worker->region.table, host->index);
-
-    if (version == host->list_version)
-        return;
-    host->list_version = version;
-    retire_unlisted(host, &host->ready);
-    retire_unlisted(host, &host->suspect);
-    retire_unlisted(host, &host->busy);
-    retire_unlisted(host, &host->dialing);
-}
-
 static enum outcome take_lease_for(struct fetch *f, uint32_t *ip_out, struct address *address_out,
                                    enum lease_refusal *refusal_out)
 {
@@ -273,7 +246,7 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
     uint32_t ip;
 
     /* What the name has lost makes room for what it has gained. */
-    follow_list(host);
+    pool_follow_list(host);
     enum outcome outcome = take_lease_for(f, &ip, &address, &refusal);
 
     /* What is idle gives way to a check: without it the address stays black. */
@@ -300,7 +273,7 @@ static void pump(struct pool_host *host)
 {
     struct fetch *f;
 
-    follow_list(host);
+    pool_follow_list(host);
     while (!host->worker->closing && (f = pool_first_unpromised(host))) {
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
@@ -441,6 +414,10 @@ void pool_on_open(struct conn *conn)
     if (serve_intended(conn))
         return;
     pool_file(conn);
+    if (pool_has_lost_address(conn)) {
+        pool_retire(conn);
+        return;
+    }
     serve_promised(conn);
     pump(host);
     settle(conn);
@@ -467,7 +444,7 @@ void pool_on_release(struct conn *conn)
     if (conn->state == CONN_DEAD)
         return;
     pool_file(conn);
-    follow_list(host);
+    pool_follow_list(host);
     settle(conn);
     /* A slot given up is for the host that starves; pool_tend() comes back to this one. */
     if (conn->state != CONN_DEAD)

@@ -1,7 +1,8 @@
 #pragma once
 /* The pool's inside, shared by the files that make it up: pool.c (who gets which connection), pool_host.c (hosts and
  * their TLS sessions), pool_idle.c (what happens to connections that nobody needs now), pool_promise.c (connections
- * that are kept for one fetch), pool_avoid.c (fetches that some addresses have failed). */
+ * that are kept for one fetch), pool_avoid.c (fetches that some addresses have failed), pool_follow.c (what a new list
+ * of addresses means for connections). */
 
 #include "shm/iptable.h"
 #include "worker/pool.h"
@@ -27,6 +28,11 @@ struct pool {
 void pool_file(struct conn *conn);
 /* The host's line is looked at when the turn ends: within a callback of a protocol library nothing may be started. */
 void pool_look_at(struct pool_host *host);
+/* Connections to addresses that the name no longer has finish what runs on them and go. */
+void pool_follow_list(struct pool_host *host);
+/* Of one that has just opened, which the call above left alone while it was being made: the name has its address no
+ * more, or it was blocked. */
+bool pool_has_lost_address(struct conn *conn);
 /* Counts the connection as idle, from now, or as in use. */
 void pool_set_idle(struct conn *conn, bool idle);
 

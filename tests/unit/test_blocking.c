@@ -195,6 +195,29 @@ static void a_black_address_is_seen_in_a_list_that_is_new(void **state)
     fixture_close(&x);
 }
 
+/* A handshake takes turns: the list changes in between, and who asks meanwhile has it followed. */
+static void a_connection_whose_address_is_gone_when_it_opens_serves_nothing(void **state)
+{
+    (void)state;
+    static const char *const both[] = {"127.0.0.1", "127.0.0.77"};
+    fixture_open(&x, &(struct fixture_plan){.options = options("max_conns_per_host=1")});
+    o = fixture_origin(&x, ORIGIN_TLS);
+    o->on_bytes = say_it;
+    answer = OK_ANSWER;
+    host = fixture_host(&x, URL_HTTPS, "a.test", o->port, both, 2);
+    fixture_get(&x, host, 1);
+    fixture_until(&x, fixture_gauge(&x, conns_dialing) == 1);
+    table()->ip_refs[x.refs] = ip_ref_pack(fixture_ip(&x, "127.0.0.77"), ACCESS_UNKNOWN);
+    iptable_host_publish(table(), host->index, x.refs++, 1);
+    fixture_get(&x, host, 1);
+    fixture_until(&x, STATS_GET(x.w->page, conns_unlisted) == 1);
+    fixture_until_told(&x, 2, 0);
+    assert_outcome(&x, 0, RESULT_RETRY, OUTCOME_CONNECTION_REFUSED);
+    assert_outcome(&x, 1, RESULT_RETRY, OUTCOME_CONNECTION_REFUSED);
+    assert_int_equal(o->requests, 0);
+    fixture_close(&x);
+}
+
 static void the_only_usable_address_is_found_whosever_turn_it_is(void **state)
 {
     (void)state;
@@ -250,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_kept_connection_is_not_used_once_its_address_is_black),
         cmocka_unit_test(a_black_address_is_seen_in_a_list_that_is_new),
         cmocka_unit_test(what_a_probe_sees_is_told_in_a_note),
+        cmocka_unit_test(a_connection_whose_address_is_gone_when_it_opens_serves_nothing),
         cmocka_unit_test(the_only_usable_address_is_found_whosever_turn_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
