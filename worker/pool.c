@@ -175,14 +175,15 @@ static uint64_t expected(const struct pool_host *host)
     return host->dialing_count;
 }
 
-/* Closes the least recently used idle connection of another host, to make room; with an address, one to it. */
-static bool close_an_idle_one(struct pool_host *for_host, uint32_t ip)
+/* Closes the least recently used idle connection to make room: with an address one to it, with a host one of its own.
+ */
+static bool close_an_idle_one(struct pool *p, const struct pool_host *of, uint32_t ip)
 {
     struct conn *conn;
 
-    TAILQ_FOREACH(conn, &for_host->pool->idle, idle)
+    TAILQ_FOREACH(conn, &p->idle, idle)
     {
-        if (ip == IP_NONE || conn->ip == ip) {
+        if ((ip == IP_NONE || conn->ip == ip) && (!of || conn->host == of)) {
             conn_close(conn);
             return true;
         }
@@ -250,8 +251,8 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
     enum outcome outcome = take_lease_for(f, &ip, &address, &refusal);
 
     /* What is idle gives way to a check: without it the address stays black. */
-    if (outcome == OUTCOME_AT_LIMIT && f->m.kind == TASK_CHECK && refusal == LEASE_FLEET_FULL &&
-        close_an_idle_one(host, IP_NONE))
+    if (outcome == OUTCOME_AT_LIMIT && f->m.kind == TASK_CHECK && refusal != LEASE_IP_FULL &&
+        close_an_idle_one(host->pool, refusal == LEASE_HOST_FULL ? host : NULL, IP_NONE))
         outcome = take_lease_for(f, &ip, &address, &refusal);
     if (outcome != OUTCOME_OK)
         return outcome;
@@ -296,7 +297,8 @@ static void pump(struct pool_host *host)
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
-            if (refusal != LEASE_HOST_FULL && close_an_idle_one(host, refusal == LEASE_IP_FULL ? ip : IP_NONE))
+            if (refusal != LEASE_HOST_FULL &&
+                close_an_idle_one(host->pool, NULL, refusal == LEASE_IP_FULL ? ip : IP_NONE))
                 continue;
             at_limit(host, refusal, ip);
             return;

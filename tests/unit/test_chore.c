@@ -221,6 +221,23 @@ static void check_makes_room_among_idle_connections(void **state)
     fixture_close(&x);
 }
 
+static void check_makes_room_at_the_limit_of_its_host(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("max_conns_per_host=1"));
+    struct fixture_host *second = fixture_host_at(&x, "b.test", o);
+    fixture_get(&x, second, 1);
+    fixture_until_told(&x, 1, 0);
+    fixture_get(&x, host, 1);
+    fixture_until_told(&x, 2, 0);
+    uint64_t seq = fixture_order(&x, TASK_CHECK, host, fixture_ip(&x, "127.0.0.1"), 0, "http://a.test/");
+    fixture_until_told(&x, 3, 0);
+    assert_answer(seq, OUTCOME_OK, 0);
+    /* The other host's is not in the way. */
+    fixture_until(&x, fixture_gauge(&x, conns_idle) == 1 && fixture_gauge(&x, conns_active) == 0);
+    fixture_close(&x);
+}
+
 static void refused_chores_are_answered(void **state)
 {
     (void)state;
@@ -436,6 +453,7 @@ int main(void)
         cmocka_unit_test(check_is_a_get_whatever_the_options_say),
         cmocka_unit_test(check_that_is_not_answered_ends_in_time),
         cmocka_unit_test(check_makes_room_among_idle_connections),
+        cmocka_unit_test(check_makes_room_at_the_limit_of_its_host),
         cmocka_unit_test(refused_chores_are_answered),
         cmocka_unit_test(unknown_host_and_old_generation_are_not_found),
         cmocka_unit_test(worker_that_ends_answers_its_open_chores),
