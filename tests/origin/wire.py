@@ -61,7 +61,10 @@ class Connection:
     def reset(self):
         """RST, and what the peer has not read yet is lost with it."""
         self.ledger.close(self.number, "reset")
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass  # it is closed, and its handler does not know yet
         self.writer.transport.abort()
 
     async def until_peer_closes(self):
