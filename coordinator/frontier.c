@@ -548,11 +548,6 @@ uint64_t frontier_queued(const struct frontier *f)
     return f->queued;
 }
 
-uint32_t frontier_hosts(const struct frontier *f)
-{
-    return hosts_count(f->hosts);
-}
-
 struct hosts *frontier_host_table(const struct frontier *f)
 {
     return f->hosts;

@@ -94,6 +94,5 @@ bool frontier_has_blocked(const struct frontier *f);
 /* Where an address stands in the shared table; IP_NONE: no host has had it lately. */
 uint32_t frontier_find_address(const struct frontier *f, const struct address *address);
 uint64_t frontier_queued(const struct frontier *f);
-uint32_t frontier_hosts(const struct frontier *f);
 /* Its hosts, for who must find them by their slots; the frontier's. */
 struct hosts *frontier_host_table(const struct frontier *f);

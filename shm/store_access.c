@@ -152,19 +152,6 @@ void store_access_put(struct store *s, const struct store_access_key *key, const
     memcpy((char *)value.mv_data + sizeof r + r.reason_len, record->path, r.path_len);
 }
 
-bool store_access_remove(struct store *s, const struct store_access_key *key)
-{
-    uint8_t packed[KEY_BYTES_MAX];
-    MDB_val k = {key_pack(packed, key), packed};
-
-    if (!s->has_access || !k.mv_size || !store_begin_write(s))
-        return false;
-    int rc = mdb_del(s->writer, s->access, &k, NULL);
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        store_drop_write(s, "remove", rc);
-    return rc == 0;
-}
-
 /* All records whose keys begin with `prefix`. */
 static void each_below(struct store *s, const uint8_t *prefix, size_t prefix_len, store_access_on_record each,
                        void *user)

@@ -38,10 +38,8 @@ struct store_access {
 
 /* Copies a record; false when there is none that can be read. Sees this process's own pending writes. */
 bool store_access_get(struct store *s, const struct store_access_key *key, struct store_access *out);
-/* Queues a record, and its removal (true: there was one); written by the next store_commit(). A reason or path that is
- * too long is cut. */
+/* Queues a record; written by the next store_commit(). A reason or path that is too long is cut. */
 void store_access_put(struct store *s, const struct store_access_key *key, const struct store_access *record);
-bool store_access_remove(struct store *s, const struct store_access_key *key);
 /* Sets reason or path, cut to their room. */
 void store_access_set_reason(struct store_access *record, const char *text, size_t len);
 

@@ -93,7 +93,7 @@ static void literal_addresses_and_given_ones_need_no_question(void **state)
     add(h, "http://[2001:db8::9]/");
     struct task *task = add_at(h, "http://a.example/", "192.0.2.1,2001:db8::1");
     assert_int_equal(h->resolver.asked, 0);
-    assert_int_equal(frontier_hosts(h->frontier), 3);
+    assert_int_equal(hosts_count(frontier_host_table(h->frontier)), 3);
     assert_int_equal(task->host->run.count, 2);
     assert_int_equal(iptable_next_address(&h->region.table, first(h)->index, &at, &address), OUTCOME_OK);
     assert_int_equal(address.bytes[3], 9);

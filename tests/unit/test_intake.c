@@ -155,7 +155,7 @@ static void each_bad_line_has_one_record_with_its_reason(void **state)
         assert_int_equal(h->results.done, i + 1);
     }
     assert_int_equal(task_count(h->tasks), 0);
-    assert_int_equal(frontier_hosts(h->frontier), 0);
+    assert_int_equal(hosts_count(frontier_host_table(h->frontier)), 0);
     assert_int_equal(STATS_GET(h->results.page, invalid_lines), sizeof rows / sizeof rows[0]);
 }
 
