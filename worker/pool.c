@@ -117,8 +117,13 @@ struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider
     struct conn *conn;
 
     while ((conn = first_ready(host, avoider))) {
-        if (too_old(conn) || conn->unfit || access_is_black(conn)) {
+        if (conn->unfit || access_is_black(conn) || (too_old(conn) && conn->active == 0)) {
             pool_retire(conn);
+            continue;
+        }
+        if (too_old(conn)) {
+            /* Closed by its last release. A test that runs on it and the request after that are one loan. */
+            conn_move(conn, &host->busy);
             continue;
         }
         /* What sat idle is looked at before it is trusted; what was read to its end in this turn was. */
@@ -437,7 +442,7 @@ void pool_on_release(struct conn *conn)
         return;
     if (conn->unfit)
         pool_retire(conn);
-    if (conn->active == 0 && (conn->state == CONN_RETIRING || too_old(conn)))
+    if (conn->active == 0 && (conn->state == CONN_RETIRING || (too_old(conn) && !conn->promises)))
         conn_close(conn);
     if (conn->state == CONN_DEAD)
         return;

@@ -3,6 +3,9 @@
 #include "tests/unit/worker_fixture.h"
 
 #include <stdio.h>
+#include <unistd.h>
+
+#include "common/clock.h"
 
 static struct fixture x;
 static struct origin *o;
@@ -106,6 +109,27 @@ static void a_connection_that_fails_gets_no_request(void **state)
     fixture_close(&x);
 }
 
+static void answer_late(struct peer *p)
+{
+    usleep(60000);
+    answer_all(p);
+}
+
+/* Expected: what passes its test serves, also when it is older than max_lifetime by then. */
+static void a_connection_that_ages_during_its_test_serves_all_the_same(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("max_lifetime=30ms"));
+    o->on_bytes = answer_late;
+    ask();
+    fixture_until_told(&x, 1, 0);
+    assert_string_equal(heard, "1HEAD 1GET ");
+    assert_outcome(&x, 0, RESULT_RECORD, OUTCOME_OK);
+    fixture_turns(&x, 3);
+    assert_int_equal(fixture_gauge(&x, conns_idle), 0);
+    fixture_close(&x);
+}
+
 static void connections_that_end_after_each_test_are_given_up(void **state)
 {
     (void)state;
@@ -187,11 +211,49 @@ static void many_tests_share_an_http2_connection(void **state)
     fixture_close(&x);
 }
 
+static struct peer *waiting_peer;
+static int32_t waiting_stream;
+
+static void answer_h2_but_the_first(struct peer *p, int32_t stream)
+{
+    if (waiting_stream) {
+        answer_without_body(p, stream);
+        return;
+    }
+    waiting_peer = p;
+    waiting_stream = stream;
+}
+
+/* Over HTTP/2 somebody else may come meanwhile, and finds it too old. */
+static void a_connection_with_a_test_on_it_takes_nobody_else_when_it_is_old(void **state)
+{
+    (void)state;
+    start(ORIGIN_H2, options("max_lifetime=30ms"));
+    o->on_request = answer_h2_but_the_first;
+    fixture_ask(&x, host, &(struct ask){.url = "https://a.test/x", .flags = TASK_VALIDATE});
+    fixture_until(&x, waiting_stream != 0);
+    fixture_pass_ms(&x, 40);
+    fixture_get(&x, host, 1);
+    fixture_until_told(&x, 1, 0);
+    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
+    o->on_request = answer_without_body;
+    answer_without_body(waiting_peer, waiting_stream);
+    fixture_until_told(&x, 2, 0);
+    assert_outcome(&x, 0, RESULT_RECORD, OUTCOME_OK);
+    assert_int_equal(STATS_GET(x.w->page, validations), 1);
+    assert_int_equal(STATS_GET(x.w->page, connects), 2);
+    fixture_turns(&x, 3);
+    assert_int_equal(fixture_gauge(&x, conns_idle), 1);
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_test_and_its_request_have_the_connection_to_themselves),
         cmocka_unit_test(a_connection_that_fails_gets_no_request),
+        cmocka_unit_test(a_connection_that_ages_during_its_test_serves_all_the_same),
+        cmocka_unit_test(a_connection_with_a_test_on_it_takes_nobody_else_when_it_is_old),
         cmocka_unit_test(connections_that_end_after_each_test_are_given_up),
         cmocka_unit_test(a_test_that_gets_no_answer_fails_in_its_time),
         cmocka_unit_test(the_deadline_ends_a_test_as_a_deadline),
