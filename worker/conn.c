@@ -51,6 +51,7 @@ void conn_detach(struct conn *conn, struct fetch *f)
     TAILQ_REMOVE(&conn->fetches, f, link);
     f->conn = NULL;
     conn->active--;
+    conn->tests -= f->validating;
 }
 
 static void on_timer(struct timer *timer, void *user)

@@ -66,6 +66,7 @@ struct conn {
     struct fetch_list fetches; /* that run on it */
     unsigned active, capacity; /* their number, and at most */
     bool unfit;                /* failed a test: no request more, retired at its next release */
+    unsigned tests;            /* of it that run on it, see validate.h */
     unsigned promises;         /* waiting fetches that it is kept, or being made, for: their `promised` */
     uint64_t served;           /* requests begun */
     const char *net;           /* bytes read and not yet taken by TLS, in the worker's buffer */

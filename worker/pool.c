@@ -352,6 +352,9 @@ static void settle(struct conn *conn)
     struct pool_host *host = conn->host;
     bool had_its_share = conn->served >= (uint64_t)SHARE_REQUESTS * conn->capacity;
 
+    /* A test and the request after it are one loan. */
+    if (conn->tests || conn->promises)
+        return;
     if (conn->state == CONN_OPEN && !TAILQ_EMPTY(&host->pool->starving) && (had_its_share || host->waiting == 0))
         pool_retire(conn);
 }

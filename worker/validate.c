@@ -21,6 +21,7 @@ bool validate_is_lost(const struct fetch *f)
 void validate_begin(struct fetch *f)
 {
     f->validating = true;
+    f->conn->tests++;
     f->validations++;
     STATS_ADD(f->worker->page, validations, 1);
 }

@@ -247,6 +247,23 @@ static void a_connection_with_a_test_on_it_takes_nobody_else_when_it_is_old(void
     fixture_close(&x);
 }
 
+/* Who waits for its slot gets it after the request, not between the two. */
+static void a_host_that_starves_does_not_come_in_between(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, options("max_connections=1"));
+    o->on_bytes = answer_all;
+    struct fixture_host *other = fixture_host_at(&x, "b.test", o);
+    ask();
+    fixture_get(&x, other, 1);
+    fixture_until_told(&x, 2, 0);
+    assert_string_equal(heard, "1HEAD 1GET 2GET ");
+    assert_outcome(&x, 0, RESULT_RECORD, OUTCOME_OK);
+    assert_outcome(&x, 1, RESULT_RECORD, OUTCOME_OK);
+    assert_int_equal(STATS_GET(x.w->page, validations), 1);
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +271,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_fails_gets_no_request),
         cmocka_unit_test(a_connection_that_ages_during_its_test_serves_all_the_same),
         cmocka_unit_test(a_connection_with_a_test_on_it_takes_nobody_else_when_it_is_old),
+        cmocka_unit_test(a_host_that_starves_does_not_come_in_between),
         cmocka_unit_test(connections_that_end_after_each_test_are_given_up),
         cmocka_unit_test(a_test_that_gets_no_answer_fails_in_its_time),
         cmocka_unit_test(the_deadline_ends_a_test_as_a_deadline),
