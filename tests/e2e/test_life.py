@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from support.records import check_complete
 
 SECONDS = 25
@@ -198,8 +200,9 @@ def test_a_fleet_lives_through_all_of_it(hotfleet, town, name_server, h2origin):
     time.sleep(3)
     running.feed(*[line(n, sites) for n in range(sent, sent + 300)])
     running.wait_for_records(sent + 300, seconds=30)
-    last = [r for r in running.records() if r["seq"] > sent + 150]
-    assert not [r for r in last if r["failed"]], [r for r in last if r["failed"]][:3]
+    failed = [r for r in running.records() if r["seq"] > sent + 150 and r["failed"]]
+    if failed:
+        pytest.fail("\n".join(json.dumps(r) for r in failed[:3]))
     sent += 300
     check_nothing_is_left(hotfleet, running, before, weather.killed)
     check_all_can_be_had(hotfleet, running, sites)
