@@ -19,10 +19,10 @@ void live_write(struct region_live *live, const struct options *o)
     /* Even from here on, whatever a broken worker has left there. */
     sequence &= ~UINT64_C(1);
     atomic_store_explicit(&live->sequence, sequence + 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_release);
+    /* Release stores: a reader that sees a new value also sees that the counter was odd. */
     for (size_t i = 0; i < option_rows_count; i++) {
         if (option_rows[i].live)
-            atomic_store_explicit(&live->value[i], options_number(o, &option_rows[i]), memory_order_relaxed);
+            atomic_store_explicit(&live->value[i], options_number(o, &option_rows[i]), memory_order_release);
     }
     atomic_store_explicit(&live->sequence, sequence + 2, memory_order_release);
 }
@@ -33,8 +33,7 @@ static bool read_once(const struct region_live *live, uint64_t *sequence_out, ui
     if (*sequence_out == 0 || *sequence_out % 2)
         return false;
     for (size_t i = 0; i < option_rows_count; i++)
-        values[i] = atomic_load_explicit(&live->value[i], memory_order_relaxed);
-    atomic_thread_fence(memory_order_acquire);
+        values[i] = atomic_load_explicit(&live->value[i], memory_order_acquire);
     return atomic_load_explicit(&live->sequence, memory_order_relaxed) == *sequence_out;
 }
 

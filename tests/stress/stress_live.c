@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "shm/live.h"
 
+#define RUN_US   1000000
 #define READERS  2
 #define PAUSE    50
 #define MARK_MIN 1
@@ -51,13 +52,12 @@ static void *read_all(void *arg)
     return arg;
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
     pthread_t readers[READERS];
     struct options o;
     uint64_t written = 0;
-    unsigned long seconds = argc > 1 ? strtoul(argv[1], NULL, 10) : 1;
-    uint64_t until_us = clock_us() + seconds * 1000000;
+    uint64_t until_us = clock_us() + RUN_US;
 
     options_init(&o);
     for (unsigned i = 0; i < READERS; i++) {
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
         live_write(&area, &o);
         /* Readers get a moment between two sets; else they would see nothing but writing. */
         for (unsigned pause = 0; pause < PAUSE; pause++)
-            atomic_thread_fence(memory_order_seq_cst);
+            (void)live_has_moved(&area, 0);
     }
     ended = true;
     for (unsigned i = 0; i < READERS; i++)
