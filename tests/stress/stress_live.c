@@ -9,7 +9,7 @@
 
 #define RUN_US   1000000
 #define READERS  2
-#define PAUSE    50
+#define PAUSE    4000 /* looks between two sets: readers get a moment, else they would see nothing but writing */
 #define MARK_MIN 1
 #define MARK_MAX 20 /* within the range of every value that is marked */
 
