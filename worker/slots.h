@@ -9,8 +9,8 @@
 
 /* Makes libcrypto and libssl allocate here. Without effect once they have allocated anything: called first of all. */
 void slots_serve_openssl(void);
-/* For one nghttp2_session_client_new3(). `*table`, NULL before, lives as long as the session and is set by it: its table
- * of streams, or NULL. */
+/* For one nghttp2_session_client_new3(). `*table`, NULL before, lives as long as the session and is set by it: its
+ * table of streams, or NULL. */
 nghttp2_mem slots_for_nghttp2(void **table);
 /* Gives back a table's page if there is nothing but zeros in it, as in that of a session without streams; its content
  * stays what it is. NULL: nothing. */
