@@ -83,7 +83,7 @@ static const struct verb verbs[] = {
     {"ready", "GET", "/ready", "", "whether the fleet takes work", NULL, 0, 0},
     {"flush", "POST", "/flush", "[--idle]", "closes all open connections, or the idle ones", prepare_flush, 0, 0},
     {"get", "GET", "/get", "[KEY]", "the options in force", prepare_get, 0, 0},
-    {"set", "POST", "/set", "KEY=VALUE…", "changes options at once, all of them or none", prepare_set, 0, 0},
+    {"set", "POST", "/set", "KEY=VALUE...", "changes options at once, all of them or none", prepare_set, 0, 0},
     {"reload", "POST", "/reload", "", "reads files, environment and flags again; undoes set", NULL, 0, 0},
     {"prewarm", "POST", "/prewarm", "HOST N [--wait]", "makes N connections to HOST ahead of need", prepare_prewarm, 2,
      ASK_LONG_PATIENCE_S},
