@@ -146,15 +146,8 @@ static const char *read_hash(char *out, size_t size, const struct toml_value *va
     return NULL;
 }
 
-static const char *on_value(void *user, const char *table, const char *key, unsigned line, unsigned column,
-                            const struct toml_value *value)
+const char *hello_layout_take(struct hello_layout *layout, const char *key, const struct toml_value *value)
 {
-    struct hello_layout *layout = user;
-
-    (void)line;
-    (void)column;
-    if (*table)
-        return "a layout has no tables";
     if (strcmp(key, "permute") == 0) {
         layout->permute = value->boolean;
         return value->type == TOML_BOOL ? NULL : "true or false is expected";
@@ -168,6 +161,57 @@ static const char *on_value(void *user, const char *table, const char *key, unsi
     if (strcmp(key, "ja4") == 0)
         return read_hash(layout->ja4, sizeof layout->ja4, value);
     return "a layout has no such key";
+}
+
+static const char *on_value(void *user, const char *table, const char *key, unsigned line, unsigned column,
+                            const struct toml_value *value)
+{
+    (void)line;
+    (void)column;
+    return *table ? "a layout has no tables" : hello_layout_take(user, key, value);
+}
+
+/* The parts that are rendered from lists or have a place of their own, by type. */
+static bool has_its_part(const struct hello_extension *e)
+{
+    switch (e->type) {
+    case 10:
+        return e->part == HELLO_GROUPS;
+    case 43:
+        return e->part == HELLO_VERSIONS;
+    case 51:
+        return e->part == HELLO_SHARES;
+    case 21:
+        return e->part == HELLO_PADDING;
+    case 41: /* pre_shared_key, early_data and cookie come and go with the connection */
+    case 42:
+    case 44:
+        return false;
+    default:
+        return e->part == HELLO_RAW || e->part == HELLO_COPY || e->part == HELLO_ECH;
+    }
+}
+
+const char *hello_layout_fault(const struct hello_layout *layout)
+{
+    size_t firsts = 0;
+    size_t lasts = 0;
+
+    if (!layout->cipher_count || !layout->extension_count)
+        return "a layout has ciphers and extensions";
+    for (size_t i = 0; i < layout->extension_count; i++) {
+        const struct hello_extension *e = &layout->extensions[i];
+        if (e->part == HELLO_GREASE_FIRST || e->part == HELLO_GREASE_LAST) {
+            *(e->part == HELLO_GREASE_FIRST ? &firsts : &lasts) += 1;
+            if (firsts > 1 || lasts > 1)
+                return "a layout has at most one \"grease first\" and one \"grease last\"";
+        } else if (!has_its_part(e)) {
+            return "an extension of a layout has a part that is not for its type";
+        } else if (hello_layout_find(layout, e->type) != e) {
+            return "a layout has an extension twice";
+        }
+    }
+    return NULL;
 }
 
 bool hello_layout_parse(const char *text, size_t len, const char *name, struct hello_layout *layout,

@@ -52,5 +52,9 @@ struct hello_layout {
 /* Reads a layout. False: *error_out says what is wrong and where. */
 bool hello_layout_parse(const char *text, size_t len, const char *name, struct hello_layout *layout_out,
                         struct toml_error *error_out);
+/* Takes one key of a layout that stands as a table in another document. NULL, or what is wrong with it. */
+const char *hello_layout_take(struct hello_layout *layout, const char *key, const struct toml_value *value);
+/* What keeps a layout that nobody has tried from being rendered; NULL: nothing does. */
+const char *hello_layout_fault(const struct hello_layout *layout);
 /* The extension of that type, GREASE aside; NULL: the browser sends none. */
 const struct hello_extension *hello_layout_find(const struct hello_layout *layout, uint16_t type);

@@ -111,8 +111,11 @@ static bool raw_request_check(const struct options *o, struct options_error *err
 
 static bool profile_check(const struct options *o, struct options_error *error_out)
 {
+    char fault[PROFILE_FAULT_MAX];
     char shown[OPTION_SHOW_MAX];
 
+    if (*o->profiles && !profile_dir_read(o->profiles, fault))
+        return options_fail(error_out, "profiles (%s): %s", origin_of(o, "profiles"), fault);
     if (strcmp(o->profile, "none") == 0)
         return true;
     const struct profile *profile = profile_find(o->profile);

@@ -1,7 +1,8 @@
 #pragma once
 /* Browser profiles: what a browser of one version on one platform shows of itself, as data. They are compiled in from
- * common/profiles/NAME.toml, one a file, and their ClientHello layouts from common/profiles/hello/; read at first use,
- * immutable from then on, never freed. */
+ * common/profiles/NAME.toml, one a file, and their ClientHello layouts from common/profiles/hello/; a user's own come
+ * from a folder of such files, whose layout may stand in them as the table [hello]. Read at first use, immutable from
+ * then on, never freed. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,6 +58,12 @@ struct profile {
     const struct hello_layout *hello;
 };
 
+#define PROFILE_FAULT_MAX 512
+
+/* Adds the profiles of DIR/NAME.toml, *.toml in the order of their names, and lets them stand for those of the same
+ * name. To be called before any profile is asked for; only the first call of a process reads. False: fault_out says
+ * what is wrong in which file, line and column. */
+bool profile_dir_read(const char *dir, char fault_out[PROFILE_FAULT_MAX]);
 size_t profile_count(void);
 /* In the order of their names; `index` is below profile_count(). */
 const struct profile *profile_at(size_t index);
@@ -65,6 +72,9 @@ const struct profile *profile_find(const char *name);
 
 /* Reads a profile; `hello` is left for the caller to find by its name. False: *error_out says what is wrong. */
 bool profile_parse(const char *text, size_t len, struct profile *profile_out, struct toml_error *error_out);
+/* The same of a document that may hold its layout itself: *layout_out has then ciphers. */
+bool profile_parse_own(const char *text, size_t len, struct profile *profile_out, struct hello_layout *layout_out,
+                       struct toml_error *error_out);
 /* Appends the HTTP/2 fingerprint to `out`, at most `size` bytes with its NUL: SETTINGS|WINDOW_UPDATE|PRIORITY|pseudo.
  */
 void profile_http2_text(const struct profile_http2 *http2, char *out, size_t size);

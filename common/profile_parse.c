@@ -11,6 +11,10 @@ static const char *take_text(char *out, size_t size, const struct toml_value *va
 {
     if (value->type != TOML_STRING || value->string_len >= size)
         return "a string is expected, not as long as that";
+    for (size_t i = 0; i < value->string_len; i++) {
+        if ((unsigned char)value->string[i] < 0x20 || value->string[i] == 0x7f)
+            return "a string without control characters is expected";
+    }
     memcpy(out, value->string, value->string_len);
     out[value->string_len] = '\0';
     return NULL;
@@ -34,6 +38,10 @@ static bool read_numbers(const char *text, uint32_t *out, size_t count)
 
 static const char *take_header(struct profile *p, const char *line)
 {
+    for (const char *c = line; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return "a header is without control characters";
+    }
     const char *colon = strstr(line, ": ");
     size_t name_len = colon ? (size_t)(colon - line) : strlen(line);
     struct profile_header *header = &p->headers[p->headers_count];
@@ -130,10 +138,16 @@ static const char *on_http2(struct profile *p, const char *key, const struct tom
     return "a profile's http2 has no such key";
 }
 
+struct reading {
+    struct profile *profile;
+    struct hello_layout *layout; /* NULL: it stands in a document of its own */
+};
+
 static const char *on_value(void *user, const char *table, const char *key, unsigned line, unsigned column,
                             const struct toml_value *value)
 {
-    struct profile *p = user;
+    const struct reading *reading = user;
+    struct profile *p = reading->profile;
     const struct {
         const char *key;
         char *out;
@@ -150,6 +164,8 @@ static const char *on_value(void *user, const char *table, const char *key, unsi
     (void)column;
     if (strcmp(table, "http2") == 0)
         return on_http2(p, key, value);
+    if (strcmp(table, "hello") == 0 && reading->layout)
+        return hello_layout_take(reading->layout, key, value);
     if (*table)
         return "a profile has no such table";
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -165,16 +181,40 @@ static const char *on_value(void *user, const char *table, const char *key, unsi
     return strcmp(key, "drawn") == 0 ? take_draw(p, value) : "a profile has no such key";
 }
 
+/* NULL: nothing is missing. */
+static const char *profile_fault(const struct profile *p, const struct hello_layout *layout)
+{
+    bool own = layout && (layout->cipher_count || layout->extension_count);
+
+    if (!*p->name || !*p->browser || !*p->platform || !*p->user_agent || !p->headers_count ||
+        !p->http2.settings_count || !*p->http2.pseudo_headers)
+        return "a profile misses one of its keys";
+    if (own == (*p->hello_name != '\0'))
+        return "a profile has either a hello by name or the table [hello]";
+    return own ? hello_layout_fault(layout) : NULL;
+}
+
+bool profile_parse_own(const char *text, size_t len, struct profile *p, struct hello_layout *layout,
+                       struct toml_error *error)
+{
+    struct reading reading = {p, layout};
+
+    *p = (struct profile){0};
+    if (layout)
+        *layout = (struct hello_layout){0};
+    if (!toml_read(text, len, on_value, &reading, error))
+        return false;
+    const char *fault = profile_fault(p, layout);
+    if (!fault)
+        return true;
+    *error = (struct toml_error){.line = 1, .column = 1};
+    snprintf(error->message, sizeof error->message, "%s", fault);
+    return false;
+}
+
 bool profile_parse(const char *text, size_t len, struct profile *p, struct toml_error *error)
 {
-    *p = (struct profile){0};
-    if (!toml_read(text, len, on_value, p, error))
-        return false;
-    if (*p->name && *p->browser && *p->platform && *p->hello_name && *p->user_agent && p->headers_count &&
-        p->http2.settings_count && *p->http2.pseudo_headers)
-        return true;
-    *error = (struct toml_error){.line = 1, .column = 1, .message = "a profile misses one of its keys"};
-    return false;
+    return profile_parse_own(text, len, p, NULL, error);
 }
 
 void profile_http2_text(const struct profile_http2 *h, char *out, size_t size)

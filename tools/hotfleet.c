@@ -28,7 +28,7 @@ static const struct command {
     {"run", run_main, "crawl the URLs of standard input, one JSON line out for every line in"},
     {"url", url_main, "print the canonical form of each URL on standard input"},
     {"config", config_main, "print or check the options in force"},
-    {"profiles", profiles_main, "list the browser profiles, show one, or check what is sent"},
+    {"profiles", profiles_main, "list the browser profiles, show, check or import one"},
     {"stats", stats_main, "show the numbers of a running fleet"},
     {"healthz", healthz_main, "tell by the exit code whether a running fleet is healthy"},
     {"conn", conn_main, "show the connections of a running fleet"},

@@ -1,9 +1,8 @@
-/* The listener, the run, and the frames of HTTP/2 up to the first request. */
+/* The listener, the run, and what comes of HTTP/2 up to the first request. */
 #include "tools/profile_catch.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <nghttp2/nghttp2.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,10 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/cursor.h"
+#include "tools/h2_frames.h"
 
 #define WAIT_SECONDS 10
-#define PREFACE_LEN  24
 #define FRAMES_MAX   65536
 
 static int listen_on_loopback(uint16_t *port_out)
@@ -38,7 +36,7 @@ static int listen_on_loopback(uint16_t *port_out)
 }
 
 /* The run: this very program, one worker, one URL; what becomes of it is of no interest. */
-static pid_t start_run(const struct profile *profile, uint16_t port)
+static pid_t start_run(const struct profile *profile, const char *dir, uint16_t port)
 {
     char resolve[64];
     char url[64];
@@ -54,6 +52,8 @@ static pid_t start_run(const struct profile *profile, uint16_t port)
                               "run",
                               "--profile",
                               (char *)(uintptr_t)profile->name,
+                              "--profiles",
+                              (char *)(uintptr_t)dir,
                               "--resolve",
                               resolve,
                               "--http-version",
@@ -140,107 +140,29 @@ static SSL *accept_one(SSL_CTX *ctx, int listener, struct profile_catch *caught)
     return ssl;
 }
 
-struct frames {
-    struct buffer settings, priorities, pseudo;
-    uint32_t window_update;
-    bool has_request;
-};
-
-static void take_settings(struct frames *f, struct cursor c)
-{
-    while (c.left >= 6) {
-        unsigned id = cursor_u16(&c);
-        buffer_printf(&f->settings, "%s%u:%u", f->settings.len ? ";" : "", id, cursor_number(&c, 4));
-    }
-}
-
-static void take_priority(struct frames *f, unsigned stream_id, struct cursor c)
-{
-    uint32_t on = cursor_number(&c, 4);
-    unsigned weight = cursor_u8(&c) + 1u;
-
-    buffer_printf(&f->priorities, "%s%u:%u:%u:%u", f->priorities.len ? "," : "", stream_id, on >> 31, on & 0x7fffffff,
-                  weight);
-}
-
-static void take_headers(struct frames *f, unsigned flags, struct cursor c)
-{
-    nghttp2_hd_inflater *inflater;
-    nghttp2_nv field;
-    int done = 0;
-
-    if (flags & NGHTTP2_FLAG_PRIORITY)
-        cursor_take(&c, 5);
-    f->has_request = true;
-    if (nghttp2_hd_inflate_new(&inflater) != 0)
-        return;
-    while (!(done & NGHTTP2_HD_INFLATE_FINAL)) {
-        ssize_t n = nghttp2_hd_inflate_hd2(inflater, &field, &done, c.at, c.left, 1);
-        if (n < 0 || (n == 0 && !(done & (NGHTTP2_HD_INFLATE_EMIT | NGHTTP2_HD_INFLATE_FINAL))))
-            break;
-        cursor_take(&c, (size_t)n);
-        if ((done & NGHTTP2_HD_INFLATE_EMIT) && field.namelen > 1 && field.name[0] == ':')
-            buffer_printf(&f->pseudo, "%s%c", f->pseudo.len ? "," : "", field.name[1]);
-    }
-    nghttp2_hd_inflate_del(inflater);
-}
-
-/* Takes the frames that are whole; true when the first request is among them. */
-static bool take_frames(const struct buffer *bytes, struct frames *f)
-{
-    struct cursor c = cursor_of(bytes->data, bytes->len);
-
-    cursor_take(&c, PREFACE_LEN);
-    while (!f->has_request) {
-        size_t len = cursor_number(&c, 3);
-        unsigned type = cursor_u8(&c);
-        unsigned flags = cursor_u8(&c);
-        unsigned stream_id = cursor_number(&c, 4);
-        const uint8_t *at = cursor_take(&c, len);
-        if (c.bad)
-            break;
-        struct cursor body = cursor_of(at, len);
-        if (type == NGHTTP2_SETTINGS && !(flags & NGHTTP2_FLAG_ACK))
-            take_settings(f, body);
-        else if (type == NGHTTP2_WINDOW_UPDATE && stream_id == 0)
-            f->window_update = cursor_number(&body, 4);
-        else if (type == NGHTTP2_PRIORITY)
-            take_priority(f, stream_id, body);
-        else if (type == NGHTTP2_HEADERS)
-            take_headers(f, flags, body);
-    }
-    return f->has_request;
-}
-
-static void frames_fini(struct frames *f)
-{
-    buffer_fini(&f->settings);
-    buffer_fini(&f->priorities);
-    buffer_fini(&f->pseudo);
-}
-
 static void catch_http2(SSL *ssl, struct profile_catch *caught)
 {
     struct buffer bytes = {0};
     size_t n = 0;
 
     for (bool whole = false; !whole && bytes.len < FRAMES_MAX;) {
-        struct frames f = {0};
+        struct h2_frames f = {0};
         buffer_reserve(&bytes, 16384);
         if (SSL_read_ex(ssl, bytes.data + bytes.len, 16384, &n) != 1)
             break;
         bytes.len += n;
-        whole = take_frames(&bytes, &f);
+        whole = h2_frames_read(bytes.data, bytes.len, &f);
         if (whole)
             snprintf(caught->http2, sizeof caught->http2, "%.*s|%u|%.*s|%.*s", (int)f.settings.len, f.settings.data,
                      f.window_update, f.priorities.len ? (int)f.priorities.len : 1,
                      f.priorities.len ? f.priorities.data : "0", (int)f.pseudo.len, f.pseudo.data);
-        frames_fini(&f);
+        h2_frames_fini(&f);
     }
     buffer_fini(&bytes);
 }
 
-bool profile_catch(const struct profile *profile, struct profile_catch *caught, const char **reason_out)
+bool profile_catch(const struct profile *profile, const char *dir, struct profile_catch *caught,
+                   const char **reason_out)
 {
     uint16_t port = 0;
     int listener = listen_on_loopback(&port);
@@ -253,7 +175,7 @@ bool profile_catch(const struct profile *profile, struct profile_catch *caught, 
     if (listener >= 0 && ctx && give_certificate(ctx)) {
         SSL_CTX_set_alpn_select_cb(ctx, choose_h2, NULL);
         *reason_out = "the run made no connection in time";
-        pid = start_run(profile, port);
+        pid = start_run(profile, dir, port);
         ssl = pid > 0 ? accept_one(ctx, listener, caught) : NULL;
     }
     if (ssl)

@@ -13,4 +13,5 @@ struct profile_catch {
 
 /* Starts `hotfleet run` under the profile and takes what it sends, within seconds. False: *reason_out says what failed.
  */
-bool profile_catch(const struct profile *profile, struct profile_catch *caught_out, const char **reason_out);
+bool profile_catch(const struct profile *profile, const char *dir, struct profile_catch *caught_out,
+                   const char **reason_out);

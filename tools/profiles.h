@@ -1,5 +1,5 @@
 #pragma once
-/* `hotfleet profiles`: the browser profiles that are compiled in. */
+/* `hotfleet profiles`: the browser profiles that are compiled in, and a user's own. */
 
-/* hotfleet profiles list [--json] | show NAME | check [--json] [NAME…]. Returns the exit code. */
+/* hotfleet profiles list | show | check | import. Returns the exit code. */
 int profiles_main(int argc, char **argv);

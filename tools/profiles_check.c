@@ -104,7 +104,7 @@ static void put_json(struct buffer *out, const struct profile *p, const struct v
 }
 
 /* Prints what comes of one profile; false: standard output can't be written. */
-static bool check_one(const struct profile *p, bool json, bool *good_out)
+static bool check_one(const struct profile *p, const char *dir, bool json, bool *good_out)
 {
     struct profile_catch caught;
     struct buffer out = {0};
@@ -112,7 +112,7 @@ static bool check_one(const struct profile *p, bool json, bool *good_out)
     const char *reason;
     char http2[256];
 
-    *good_out = profile_catch(p, &caught, &reason);
+    *good_out = profile_catch(p, dir, &caught, &reason);
     if (*good_out) {
         profile_http2_text(&p->http2, http2, sizeof http2);
         judge(p, &caught, http2, &v);
@@ -127,7 +127,7 @@ static bool check_one(const struct profile *p, bool json, bool *good_out)
     return written;
 }
 
-int profiles_check(char **names, size_t count, bool json)
+int profiles_check(const char *dir, char **names, size_t count, bool json)
 {
     size_t all = count ? count : profile_count();
     bool everything = true;
@@ -143,7 +143,7 @@ int profiles_check(char **names, size_t count, bool json)
     for (size_t i = 0; i < all; i++) {
         const struct profile *p = count ? profile_find(names[i]) : profile_at(i);
         bool good = true;
-        if (p->draw == PROFILE_FIXED && !check_one(p, json, &good)) {
+        if (p->draw == PROFILE_FIXED && !check_one(p, dir, json, &good)) {
             log_event(LOG_ERROR, "output-failed", "standard output could not be written");
             return EXIT_OUTPUT;
         }

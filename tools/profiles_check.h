@@ -4,8 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Checks the profiles named; none: all whose hello is not drawn anew each time. A line for each field, or one JSON
- * object a profile. Returns EXIT_OK; 1 when a profile that this TLS library can do exactly is not exact; EXIT_USAGE,
- * EXIT_OUTPUT.
+/* `dir` is where the user's own are, "" for none. Checks the profiles named; none: all whose hello is not drawn anew
+ * each time. A line for each field, or one JSON object a profile. Returns EXIT_OK; 1 when a profile that this TLS
+ * library can do exactly is not exact; EXIT_USAGE, EXIT_OUTPUT.
  */
-int profiles_check(char **names, size_t count, bool json);
+int profiles_check(const char *dir, char **names, size_t count, bool json);
