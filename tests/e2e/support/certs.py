@@ -5,7 +5,7 @@ import os
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
@@ -42,9 +42,9 @@ class Authority:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def leaf(self, names, common_name="leaf", starts=-1, ends=30, usage=ExtendedKeyUsageOID.SERVER_AUTH,
-             self_signed=False):
+             self_signed=False, key=None):
         """(certificate PEM, key PEM); `starts` and `ends` in days from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.utcnow()
         builder = (
             x509.CertificateBuilder().subject_name(subject(common_name))
@@ -72,6 +72,7 @@ class Certificates:
         self.stranger = self.write("stranger.pem", stranger.pem())
         leaves = {
             "good": root.leaf(GOOD_NAMES),
+            "good-rsa": root.leaf(GOOD_NAMES, key=rsa.generate_private_key(65537, 2048)),
             "good-by-intermediate": (chained + intermediate.pem(), chained_key),
             "expired": root.leaf(GOOD_NAMES, starts=-10, ends=-1),
             "not-yet-valid": root.leaf(GOOD_NAMES, starts=5, ends=10),

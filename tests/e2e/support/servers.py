@@ -204,6 +204,34 @@ class Nghttpd(Server):
                 str(self.port), key, certificate]
 
 
+class OpensslServer(Server):
+    """`openssl s_server` that tells of the handshake in a page."""
+
+    def __init__(self, certificates, name, *flags):
+        self.certificates, self.name, self.flags = certificates, name, flags
+        super().__init__()
+
+    def command(self):
+        self.port = self.ports[0]
+        certificate, key = self.certificates.path(self.name)
+        return ["openssl", "s_server", "-accept", f"127.0.0.1:{self.port}", "-cert", certificate, "-key", key, "-www",
+                "-quiet", *self.flags]
+
+
+class GnutlsServer(Server):
+    """`gnutls-serv`, which tells of the handshake in a page."""
+
+    def __init__(self, certificates, *flags):
+        self.certificates, self.flags = certificates, flags
+        super().__init__()
+
+    def command(self):
+        self.port = self.ports[0]
+        certificate, key = self.certificates.path("good")
+        return ["gnutls-serv", "--http", "--quiet", "--port", str(self.port), "--x509certfile", certificate, "--x509keyfile",
+                key, *self.flags]
+
+
 class Knot(Server):
     """The authoritative server for one zone file's text."""
 
