@@ -117,10 +117,12 @@ bool hello_engine_open(const char **reason_out)
     e->aes128 = EVP_CIPHER_fetch(e->libctx, "AES-128-GCM", "provider=default");
     e->aes256 = EVP_CIPHER_fetch(e->libctx, "AES-256-GCM", "provider=default");
     e->chacha20 = EVP_CIPHER_fetch(e->libctx, "ChaCha20-Poly1305", "provider=default");
-    e->p256 = EVP_PKEY_Q_keygen(e->libctx, "provider=default", "EC", "P-256");
+    e->p256 = EC_GROUP_new_by_curve_name_ex(e->libctx, NULL, NID_X9_62_prime256v1);
+    e->numbers = BN_CTX_secure_new_ex(e->libctx);
     e->ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     e->many_shares = OpenSSL_version_num() >= 0x30500000UL;
-    return e->own && e->sha256 && e->sha384 && e->aes128 && e->aes256 && e->chacha20 && e->p256 && e->ssl_index >= 0;
+    return e->own && e->sha256 && e->sha384 && e->aes128 && e->aes256 && e->chacha20 && e->p256 && e->numbers &&
+           e->ssl_index >= 0;
 }
 
 void hello_engine_close(void)
@@ -132,7 +134,8 @@ void hello_engine_close(void)
     EVP_CIPHER_free(e->aes128);
     EVP_CIPHER_free(e->aes256);
     EVP_CIPHER_free(e->chacha20);
-    EVP_PKEY_free(e->p256);
+    EC_GROUP_free(e->p256);
+    BN_CTX_free(e->numbers);
     if (e->own)
         OSSL_PROVIDER_unload(e->own);
     if (e->standard)

@@ -4,6 +4,7 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <string.h>
 #include <strings.h>
@@ -16,7 +17,8 @@
 
 struct bundle {
     struct bundle **kept_by; /* where a handshake remembers it */
-    EVP_PKEY *x25519, *p256;
+    EVP_PKEY *x25519;
+    BIGNUM *p256; /* the private number alone: few servers choose this group */
     uint8_t key[HELLO_BUNDLE_BYTES];
 };
 
@@ -41,7 +43,7 @@ void hello_bundle_keep(struct bundle **at)
 static void bundle_drop_keys(struct bundle *b)
 {
     EVP_PKEY_free(b->x25519);
-    EVP_PKEY_free(b->p256);
+    BN_clear_free(b->p256);
     b->x25519 = NULL;
     b->p256 = NULL;
 }
@@ -99,14 +101,39 @@ static void on_generate_end(void *generator)
     (void)generator;
 }
 
-/* With a key to take the curve from: to make the curve anew by its name costs more than the key. */
-static EVP_PKEY *generate_p256(void)
+/* As libcrypto makes a key of the curve, without the key around it: that would cost half as much again. */
+static bool generate_p256(struct bundle *b)
 {
-    EVP_PKEY *key = NULL;
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(hello_engine.libctx, hello_engine.p256, NULL);
+    const EC_GROUP *group = hello_engine.p256;
+    EC_POINT *point = EC_POINT_new(group);
 
-    if (context && EVP_PKEY_keygen_init(context) == 1)
-        EVP_PKEY_generate(context, &key);
+    b->p256 = BN_secure_new();
+    bool good = point && b->p256 &&
+                BN_priv_rand_range_ex(b->p256, EC_GROUP_get0_order(group), 0, hello_engine.numbers) == 1 &&
+                !BN_is_zero(b->p256) && EC_POINT_mul(group, point, b->p256, NULL, NULL, hello_engine.numbers) == 1 &&
+                EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, b->key + X25519_BYTES, P256_BYTES,
+                                   hello_engine.numbers) == P256_BYTES;
+    EC_POINT_free(point);
+    return good;
+}
+
+/* The key of libcrypto's that the number stands for; NULL when out of memory. */
+static EVP_PKEY *key_of_p256(const struct bundle *b)
+{
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(hello_engine.libctx, "EC", NULL);
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY *key = NULL;
+
+    if (builder && context && b->p256 &&
+        OSSL_PARAM_BLD_push_utf8_string(builder, OSSL_PKEY_PARAM_GROUP_NAME, "P-256", 0) &&
+        OSSL_PARAM_BLD_push_octet_string(builder, OSSL_PKEY_PARAM_PUB_KEY, b->key + X25519_BYTES, P256_BYTES) &&
+        OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_PRIV_KEY, b->p256))
+        params = OSSL_PARAM_BLD_to_param(builder);
+    if (params && EVP_PKEY_fromdata_init(context) == 1)
+        EVP_PKEY_fromdata(context, &key, EVP_PKEY_KEYPAIR, params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(builder);
     EVP_PKEY_CTX_free(context);
     return key;
 }
@@ -115,7 +142,6 @@ static void *on_generate(void *generator, OSSL_CALLBACK *callback, void *arg)
 {
     struct bundle *b = on_new(NULL);
     size_t x25519_len = X25519_BYTES;
-    uint8_t *point = NULL;
 
     (void)generator;
     (void)callback;
@@ -123,13 +149,7 @@ static void *on_generate(void *generator, OSSL_CALLBACK *callback, void *arg)
     if (!b)
         return NULL;
     b->x25519 = EVP_PKEY_Q_keygen(hello_engine.libctx, NULL, "X25519");
-    b->p256 = generate_p256();
-    size_t point_len = b->p256 ? EVP_PKEY_get1_encoded_public_key(b->p256, &point) : 0;
-    bool good =
-        b->x25519 && EVP_PKEY_get_raw_public_key(b->x25519, b->key, &x25519_len) == 1 && point_len == P256_BYTES;
-    if (good)
-        memcpy(b->key + X25519_BYTES, point, P256_BYTES);
-    OPENSSL_free(point);
+    bool good = b->x25519 && EVP_PKEY_get_raw_public_key(b->x25519, b->key, &x25519_len) == 1 && generate_p256(b);
     if (good) {
         newest = b;
         return b;
@@ -225,7 +245,12 @@ static int on_decapsulate(void *context, unsigned char *secret, size_t *secret_l
         return 1;
     if (group == GROUP_X25519 && peer.left == X25519_BYTES)
         return derive(d->bundle->x25519, &peer, secret);
-    return group == GROUP_P256 && peer.left == P256_BYTES && derive(d->bundle->p256, &peer, secret);
+    if (group != GROUP_P256 || peer.left != P256_BYTES)
+        return 0;
+    EVP_PKEY *own = key_of_p256(d->bundle);
+    bool good = derive(own, &peer, secret);
+    EVP_PKEY_free(own);
+    return good;
 }
 
 /* OpenSSL 3.5 insists on both directions. */

@@ -2,6 +2,7 @@
 /* What the files of the ClientHello engine share; nobody else includes this. A struct hello is one handshake: it
  * belongs to its BIO, and is found by its client random from the digests, which libssl gives no SSL to. */
 
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
 #include <openssl/ssl.h>
@@ -53,7 +54,8 @@ struct hello_engine {
     OSSL_PROVIDER *standard, *own;
     EVP_MD *sha256, *sha384;
     EVP_CIPHER *aes128, *aes256, *chacha20;
-    EVP_PKEY *p256;   /* any key, for its curve */
+    EC_GROUP *p256;
+    BN_CTX *numbers;
     int ssl_index;    /* where an SSL keeps its hello */
     bool many_shares; /* libssl 3.5: it sends several key shares, and has X25519MLKEM768 */
     void (*on_keylog)(const SSL *ssl, const char *line);
