@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "common/address.h"
+#include "common/profile_set.h"
 #include "common/token.h"
 
 #define METHOD_MAX      64
@@ -211,7 +212,34 @@ static bool read_switch(const char *key, json_t *value, struct buffer *hold)
     return true;
 }
 
-enum field { FIELD_URL, FIELD_METHOD, FIELD_HEADERS, FIELD_BODY, FIELD_IP, FIELD_TAG, FIELD_VALIDATE, FIELD_COUNT };
+/* One byte: the number of the selection. */
+static bool read_profile(const char *key, json_t *value, struct buffer *hold)
+{
+    const char *name = json_string_value(value);
+    uint8_t number = name ? profile_set_find(name, json_string_length(value)) : 0;
+
+    if (!name)
+        return refuse("\"%s\": a string is expected", key);
+    if (number == 0) {
+        const char *nearest = profile_set_nearest(name);
+        return refuse("\"%s\": \"%.*s\" is no profile%s%s", key, shown_len(name), name,
+                      nearest ? "; did you mean " : "", nearest ? nearest : "");
+    }
+    buffer_append(hold, &number, sizeof number);
+    return true;
+}
+
+enum field {
+    FIELD_URL,
+    FIELD_METHOD,
+    FIELD_HEADERS,
+    FIELD_BODY,
+    FIELD_IP,
+    FIELD_TAG,
+    FIELD_VALIDATE,
+    FIELD_PROFILE,
+    FIELD_COUNT
+};
 
 static const struct {
     const char *key;
@@ -220,7 +248,7 @@ static const struct {
     [FIELD_URL] = {"url", read_string},           [FIELD_METHOD] = {"method", read_method},
     [FIELD_HEADERS] = {"headers", read_headers},  [FIELD_BODY] = {"body", read_string},
     [FIELD_IP] = {"ip", read_addresses},          [FIELD_TAG] = {"tag", read_tag},
-    [FIELD_VALIDATE] = {"validate", read_switch},
+    [FIELD_VALIDATE] = {"validate", read_switch}, [FIELD_PROFILE] = {"profile", read_profile},
 };
 
 /* Where a field's text stands in `hold`, which may move until the last field is read. */
@@ -271,6 +299,7 @@ static bool read_object(json_t *object, struct input_line *io)
     lend(&io->hold, spans[FIELD_IP], &io->ip, &io->ip_len);
     lend(&io->hold, spans[FIELD_TAG], &io->tag, &io->tag_len);
     io->validate = spans[FIELD_VALIDATE].len > 0;
+    io->profile = spans[FIELD_PROFILE].len ? (uint8_t)io->hold.data[spans[FIELD_PROFILE].start] : 0;
     return true;
 }
 

@@ -1,10 +1,10 @@
 #pragma once
 /* One input line: a plain URL, or a JSON object {"url":…, "method", "headers", "body", "ip", "tag",
- * "validate"} (F1). Reads text
- * only; URLs are judged by common/url. */
+ * "validate", "profile"} (F1). Reads text only; URLs are judged by common/url. */
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/buffer.h"
 #include "common/outcome.h"
@@ -24,6 +24,7 @@ struct input_line {
     const char *tag; /* compact JSON text of any type, to be echoed as it is */
     size_t tag_len;
     bool validate;      /* test the connection first */
+    uint8_t profile;    /* number of the selection (common/profile_set.h) that its connection is to be of; 0: any */
     struct buffer hold; /* owned; reused from line to line; input_line_fini() frees it */
 };
 

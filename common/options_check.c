@@ -6,7 +6,7 @@
 #include "common/endpoint.h"
 #include "common/options_rows.h"
 #include "common/prewarm_entry.h"
-#include "common/profile.h"
+#include "common/profile_set.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/token.h"
@@ -116,11 +116,15 @@ static bool profile_check(const struct options *o, struct options_error *error_o
 
     if (*o->profiles && !profile_dir_read(o->profiles, fault))
         return options_fail(error_out, "profiles (%s): %s", origin_of(o, "profiles"), fault);
-    if (strcmp(o->profile, "none") == 0)
+    if (profile_set_find(o->profile, strlen(o->profile)))
         return true;
-    const struct profile *profile = profile_find(o->profile);
-    return profile || options_fail(error_out, "profile \"%s\" (%s) is none that there is; see hotfleet profiles list",
-                                   option_show(o->profile, shown), origin_of(o, "profile"));
+    const char *nearest = profile_set_nearest(o->profile);
+    return options_fail(
+        error_out,
+        "profile \"%s\" (%s) is none that there is%s%s; write a name of hotfleet profiles list, browser=B, "
+        "platform=P, random, recommended, safe or none",
+        option_show(o->profile, shown), origin_of(o, "profile"), nearest ? "; did you mean " : "",
+        nearest ? nearest : "");
 }
 
 static bool bind_ip_check(const struct options *o, struct options_error *error_out)

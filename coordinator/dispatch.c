@@ -266,6 +266,7 @@ static void fill_message(struct task_message *m, const struct task *task)
         .scheme = (uint8_t)url->scheme,
         .first_scheme = (uint8_t)task->first_url.scheme,
         .refused_tries = (uint8_t)task->deaths,
+        .profile = task->profile,
     };
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/profile_set.h"
 #include "common/url.h"
 #include "shm/store_session.h"
 
@@ -88,14 +89,16 @@ bool sessions_on_message(struct sessions *s, const struct result_message *m, con
     struct store_session session;
     char key[STORE_SESSION_KEY_MAX];
 
-    if (m->host >= s->region->layout.hosts_max || !store_session_decode(bytes, m->len, &session))
+    const struct profile_set *profile = m->status <= UINT8_MAX ? profile_set_at((uint8_t)m->status) : NULL;
+    if (m->host >= s->region->layout.hosts_max || (m->status && !profile) ||
+        !store_session_decode(bytes, m->len, &session))
         return false;
     const struct shm_host *host = &s->region->table.hosts[m->host];
     /* The slot may have been given to another host meanwhile: a session for a name that is not its own would be taken
      * for proof of that name. */
     if (atomic_load_explicit(&host->generation, memory_order_acquire) != m->host_generation)
         return true;
-    size_t key_len = store_session_key(key, host->name, host->name_len, host->port, "");
+    size_t key_len = store_session_key(key, host->name, host->name_len, host->port, profile ? profile->name : "");
     if (host->scheme != URL_HTTPS || key_len == 0)
         return false;
     store_session_put(s->store, key, key_len, &session);

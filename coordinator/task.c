@@ -73,8 +73,9 @@ struct task *task_new(struct task_table *t, uint64_t seq, const char *input, siz
     struct task *task = must_alloc(malloc(bytes), bytes);
     char *at = task->text;
 
-    *task = (struct task){.table = t, .seq = seq, .bytes = bytes, .url = *url, .validate = line->validate};
-    task->plain = !line->headers && !line->body && !line->ip;
+    *task = (struct task){
+        .table = t, .seq = seq, .bytes = bytes, .url = *url, .validate = line->validate, .profile = line->profile};
+    task->plain = !line->headers && !line->body && !line->ip && !line->profile;
     task->url.text = keep(&at, url->text, url->len).data;
     task->first_url = task->url;
     task->input = same ? (struct span){task->url.text, url->len} : keep(&at, input, input_len);

@@ -38,8 +38,9 @@ struct task {
     uint16_t *chain;                            /* owned: statuses of the redirects, NULL before the first */
     unsigned chain_count;
     bool body_dropped, crossed;
-    bool plain;      /* the line asks for the URL alone: no headers, body or addresses of its own */
+    bool plain;      /* the line asks for the URL alone: no headers, body, addresses or profile of its own */
     bool validate;   /* test the connection first */
+    uint8_t profile; /* number of the selection that its connection is to be of; 0: any */
     uint32_t *avoid; /* owned: addresses that have failed it, NULL before the first */
     unsigned avoid_count;
     char *log; /* owned: what workers told of its attempts, NULL before the first and without the option */

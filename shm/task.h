@@ -67,7 +67,8 @@ struct task_message {
     uint8_t refused_tries;        /* how often a worker that held it has died */
     uint8_t kind;                 /* enum task_kind */
     uint8_t avoid_count;
-    uint8_t reserved;
+    uint8_t
+        profile; /* number of the selection that its connection is to be of (common/profile_set.h); 0: any will do */
 };
 _Static_assert(sizeof(struct task_message) == 120, "struct task_message is part of the shared layout");
 
@@ -80,7 +81,8 @@ enum result_kind {
     RESULT_CHORE,     /* a chore is done: `outcome`, `status`, `ip`; `delay_ms` is a count (closed, probed) */
     RESULT_PART,      /* bytes of a chore's answer; more follows */
     RESULT_NOTE,      /* of no task: `access` of `ip` for `host` was seen */
-    RESULT_SESSION,   /* of no task: followed by a TLS session of `host` as shm/store_session.h encodes it */
+    RESULT_SESSION,   /* of no task: followed by a TLS session of `host` as shm/store_session.h encodes it; `status` is
+                         the number of its profile (common/profile_set.h), 0: none */
 };
 
 /* worker -> coordinator. */
@@ -93,7 +95,7 @@ struct result_message {
     uint32_t delay_ms;
     uint32_t attempts; /* made so far, this one included */
     uint64_t first_attempt_wall_us, started_us;
-    uint32_t status;                /* HTTP status, 0 none */
+    uint32_t status;                /* HTTP status, 0 none; other in RESULT_SESSION */
     uint32_t host_wait_ms;          /* Retry-After: the host is to be left alone for this long; 0 none */
     uint32_t host, host_generation; /* of a note or session; of other kinds the task says it */
     uint32_t ip;                    /* address that the answer came from, or that was dialed; IP_NONE: none */

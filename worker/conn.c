@@ -87,7 +87,7 @@ static void describe(struct conn *conn)
         .tls_version = conn->tls_version,
         .tls_cipher = conn->tls_cipher,
         .tls_resumed = conn->tls_resumed,
-        .profile = conn->worker->profile ? conn->worker->profile->name : NULL,
+        .profile = conn->browser->profile ? conn->browser->profile->name : NULL,
     };
 
     if (conn->ssl && !conn->host->is_ip)
@@ -323,8 +323,18 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     conn->net_len = 0;
 }
 
-enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address, struct conn **conn_out,
-                       const char **detail_out)
+static void draw_browser(struct conn *conn, uint64_t profiles)
+{
+    struct worker *w = conn->worker;
+
+    draw_begin(&conn->draw, w->seed, w->index, w->conns_made);
+    conn->browser = browser_draw(w, profiles, &conn->draw);
+    if (conn->browser->profile)
+        conn->language_len = (uint8_t)accept_language_draw(&conn->draw, conn->language);
+}
+
+enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address, uint64_t profiles,
+                       struct conn **conn_out, const char **detail_out)
 {
     struct worker *w = host->worker;
     int fd;
@@ -347,6 +357,7 @@ enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address
     conn->capacity = 1;
     conn->dialed_us = w->now_us;
     conn->id = (uint64_t)w->index * CONN_ID_STEP + ++w->conns_made;
+    draw_browser(conn, profiles);
     TAILQ_INIT(&conn->fetches);
     timer_init(&conn->timer, on_timer);
     timer_set(&w->timers, &conn->timer, w->now_us + w->options.conn_timeout * 1000);

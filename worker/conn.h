@@ -10,9 +10,12 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "common/accept_language.h"
 #include "common/address.h"
+#include "common/draw.h"
 #include "common/outcome.h"
 #include "common/timers.h"
+#include "worker/browser.h"
 #include "worker/exchange.h"
 #include "worker/worker.h"
 
@@ -28,6 +31,7 @@
 enum conn_state { CONN_STATES(CONN_STATE_ID) };
 #undef CONN_STATE_ID
 
+struct host_session;
 struct pool_host;
 struct h2;
 struct h1;
@@ -46,9 +50,13 @@ struct conn {
     enum conn_state state;
     struct worker *worker;
     struct pool_host *host;
-    uint32_t ip;     /* leased address */
-    uint32_t ref;    /* where it stands in the host's list, as of pool_host.list_version; IP_REF_NONE: nowhere */
-    bool told_white; /* a 2xx was seen: its address is known to be good */
+    const struct browser *browser; /* that it shows for all its life */
+    struct draw draw;              /* its own */
+    char language[ACCEPT_LANGUAGE_MAX];
+    uint8_t language_len; /* 0: it says nothing of languages */
+    uint32_t ip;          /* leased address */
+    uint32_t ref;         /* where it stands in the host's list, as of pool_host.list_version; IP_REF_NONE: nowhere */
+    bool told_white;      /* a 2xx was seen: its address is known to be good */
     struct address address, local;
     int fd;
     SSL *ssl; /* NULL on plain HTTP */
@@ -75,16 +83,18 @@ struct conn {
     bool read_full;    /* the last read filled the buffer */
     struct buffer out; /* what the socket did not take */
     const char *tls_version, *tls_cipher;
-    uint32_t session_number;    /* of the host's session that the handshake offered; 0: none, or that is settled */
+    struct host_session *kept;  /* where the host's session for its browser is; NULL: not asked for yet */
+    uint32_t session_number;    /* of that which the handshake offered; 0: none, or that is settled */
     bool exact;                 /* the browser's own hello, by the filter of hello.h */
     bool tls_resumed, tls_slim; /* slim: its buffers were given back while it is idle */
     struct buffer record;       /* its members of every record, formatted when it opens */
     char detail[160];           /* of a failure */
 };
 
-/* Dials `address`, which is leased. OUTCOME_OK: under way (`*conn_out`, state CONNECTING or later); else nothing was
- * made, and *detail_out says why (until the next call) or stays. */
-must_check enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address,
+/* Dials `address`, which is leased, for a connection of one of `profiles`, which is drawn. OUTCOME_OK: under way
+ * (`*conn_out`, state CONNECTING or later); else nothing was made, and *detail_out says why (until the next call) or
+ * stays. */
+must_check enum outcome conn_dial(struct pool_host *host, uint32_t ip, const struct address *address, uint64_t profiles,
                                   struct conn **conn_out, const char **detail_out);
 /* Moves to `state`, checked against the table of moves. */
 void conn_set_state(struct conn *conn, enum conn_state state);

@@ -144,6 +144,14 @@ static bool unpack(struct fetch *f)
     return url_fits(&f->url) && url_fits(&f->first_url);
 }
 
+static bool take_profiles(struct fetch *f)
+{
+    const struct profile_set *set = profile_set_at(f->m.profile);
+
+    f->profiles = set ? set->members : PROFILE_ANY;
+    return set || f->m.profile == 0;
+}
+
 static void reset(struct fetch *f)
 {
     f->conn = NULL;
@@ -171,7 +179,7 @@ struct fetch *fetch_new(struct worker *w, const void *message, uint32_t len)
     memcpy(&f->m, message, sizeof f->m);
     buffer_clear(&f->text);
     buffer_append(&f->text, (const char *)message + sizeof f->m, len - sizeof f->m);
-    if (!unpack(f)) {
+    if (!unpack(f) || !take_profiles(f)) {
         fetch_discard(f);
         return NULL;
     }

@@ -40,6 +40,7 @@ struct fetch {
     struct buffer text; /* the message's strings */
     struct url url, first_url;
     struct span input, method, headers, body, tag;
+    uint64_t profiles; /* of the connections that it may go over */
     const uint16_t *chain;
     const uint32_t *avoid; /* addresses that have failed the task, m.avoid_count of them */
     struct pool_host *host;

@@ -88,7 +88,7 @@ static void h1_start(struct conn *conn, struct fetch *f)
     struct span request = request_raw(&w->defaults);
     if (!request.data || f->m.kind != TASK_FETCH) {
         buffer_clear(&w->out);
-        request_put_h1(&w->defaults, f, &w->out);
+        request_put_h1(conn->browser->defaults, f, &w->out);
         request = (struct span){w->out.data, w->out.len};
     }
     if (conn_send(conn, request.data, request.len) != OUTCOME_OK)

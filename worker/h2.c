@@ -240,8 +240,8 @@ static void h2_open(struct conn *conn)
     conn->protocol.h2 = h2;
     conn->capacity = (unsigned)w->options.max_streams_per_conn;
     atomic_fetch_or_explicit(&w->region.table.hosts[conn->host->index].flags, HOST_HTTP2, memory_order_relaxed);
-    if (w->profile) {
-        h2_profile_open(h2->session, &w->profile->http2);
+    if (conn->browser->profile) {
+        h2_profile_open(h2->session, &conn->browser->profile->http2);
     } else {
         nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
         nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
@@ -282,11 +282,11 @@ static void h2_start(struct conn *conn, struct fetch *f)
     nghttp2_data_provider provider = {.read_callback = read_body};
 
     f->body_sent = 0;
-    size_t count = request_fill_h2(&w->defaults, f, &w->lower, fields);
+    size_t count = request_fill_h2(conn->browser->defaults, f, &w->lower, fields);
     bool has_body = request_body(&w->defaults, f).len > 0;
     nghttp2_priority_spec priority;
-    int32_t id = nghttp2_submit_request(h2->session, h2_profile_priority(w->profile, &priority), fields, count,
-                                        has_body ? &provider : NULL, f);
+    int32_t id = nghttp2_submit_request(h2->session, h2_profile_priority(conn->browser->profile, &priority), fields,
+                                        count, has_body ? &provider : NULL, f);
     if (id < 0) {
         /* Stream numbers are used up, or memory: this connection has served its time. */
         f->unprocessed = true;

@@ -197,6 +197,14 @@ bool hello_attach(SSL *ssl, const struct hello_context *context, BIO *below)
     return true;
 }
 
+void hello_draw_by(SSL *ssl, struct draw *draw)
+{
+    struct hello *h = SSL_get_ex_data(ssl, hello_engine.ssl_index);
+
+    if (h)
+        h->draw_by = draw;
+}
+
 bool hello_detach(SSL *ssl)
 {
     struct hello *h = SSL_get_ex_data(ssl, hello_engine.ssl_index);

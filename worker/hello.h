@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/draw.h"
 #include "common/outcome.h"
 #include "common/profile.h"
 
@@ -59,6 +60,8 @@ enum hello_grade hello_grade_of(const struct hello_layout *layout);
 /* Puts the filter between `ssl`, made from the context, and `below`, which it takes over. False: out of memory; `below`
  * is then freed. */
 must_check bool hello_attach(SSL *ssl, const struct hello_context *context, BIO *below);
+/* Has the hello's draws come from `draw`, which lives as long as the handshake, and not from the system. */
+void hello_draw_by(SSL *ssl, struct draw *draw);
 /* After the handshake: takes the filter out again and frees all that it held. False: bytes were left in it that belong
  * to nobody, the connection can't be used. Does nothing when there is no filter. */
 must_check bool hello_detach(SSL *ssl);

@@ -7,6 +7,14 @@
 
 #define ECH_KEY_BYTES 32
 
+static bool fill(struct hello *h, uint8_t *out, size_t len)
+{
+    if (!h->draw_by)
+        return RAND_bytes_ex(hello_engine.libctx, out, len, 0) == 1;
+    draw_fill(h->draw_by, out, len);
+    return true;
+}
+
 /* Random bytes in one batch: the generator's price is by the call. */
 struct dice {
     uint8_t bytes[192];
@@ -109,8 +117,9 @@ static void draw_ciphers(struct hello *h, struct dice *dice)
 /* The outer form of an ECH extension that is GREASE (draft-ietf-tls-esni 6.2): HKDF-SHA256, AES-128-GCM, a config id, a
  * key and a payload. The key is random bytes, which any X25519 key might be: a true one would cost a twentieth of the
  * handshake. */
-static bool draw_ech(struct hello_draw *d, struct dice *dice)
+static bool draw_ech(struct hello *h, struct dice *dice)
 {
+    struct hello_draw *d = &h->draw;
     static const uint8_t head[] = {0, 0, 1, 0, 1};
     size_t payload = 144 + 32 * roll(dice, 4);
     uint8_t *at = d->ech;
@@ -125,8 +134,7 @@ static bool draw_ech(struct hello_draw *d, struct dice *dice)
     *at++ = (uint8_t)(payload >> 8);
     *at++ = (uint8_t)payload;
     d->ech_len = (size_t)(at - d->ech) + payload;
-    bool good = RAND_bytes_ex(hello_engine.libctx, key, ECH_KEY_BYTES, 0) == 1 &&
-                RAND_bytes_ex(hello_engine.libctx, at, payload, 0) == 1;
+    bool good = fill(h, key, ECH_KEY_BYTES) && fill(h, at, payload);
     key[ECH_KEY_BYTES - 1] &= 0x7f;
     return good;
 }
@@ -147,7 +155,7 @@ bool hello_draw(struct hello *h)
 
     if (h->drawn)
         return true;
-    if (RAND_bytes_ex(hello_engine.libctx, dice.bytes, sizeof dice.bytes, 0) != 1)
+    if (!fill(h, dice.bytes, sizeof dice.bytes))
         return false;
     memcpy(d->grease, dice.bytes, sizeof d->grease);
     /* The two extensions must differ. */
@@ -155,6 +163,6 @@ bool hello_draw(struct hello *h)
         d->grease[3] ^= 0x10;
     draw_order(d, &dice, h->context->profile);
     draw_ciphers(h, &dice);
-    h->drawn = !has_ech(h) || draw_ech(d, &dice);
+    h->drawn = !has_ech(h) || draw_ech(h, &dice);
     return h->drawn;
 }

@@ -103,6 +103,7 @@ struct hello {
     struct buffer built, sent; /* the current ClientHello as libssl made it and as it is sent; up to the binders until
                                   they are known */
     struct hello_draw draw;
+    struct draw *draw_by;         /* NULL: the system's randomness */
     struct bundle *bundle;        /* libssl's, of the current hello */
     bool drawn, retried, bundled; /* bundled: the current one's key share is the bundle */
     uint16_t retry_group;         /* that a HelloRetryRequest named; 0: none did */

@@ -133,7 +133,7 @@ static void open_parts(struct worker *w)
     w->tls = tls_context_new(&w->options, &reason);
     if (!w->tls)
         die_usage("%s", reason);
-    tls_open_profile(w);
+    browsers_open(w);
     w->verified = verify_table_new();
     char state_dir[REGION_PATH_MAX];
     if (region_state_dir(&w->region, state_dir))
@@ -183,7 +183,7 @@ static void close_parts(struct worker *w)
     fetch_free_all(w);
     pool_free(w->pool);
     session_map_free(w->sessions);
-    tls_close_profile(w);
+    browsers_close(w);
     verify_table_free(w->verified);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);

@@ -36,8 +36,7 @@ struct pool *pool_new(struct worker *w)
 void pool_free(struct pool *p)
 {
     for (uint32_t i = 0; i < p->hosts_max; i++) {
-        if (p->hosts[i])
-            SSL_SESSION_free(p->hosts[i]->session);
+        pool_free_sessions(p->hosts[i]);
         free(p->hosts[i]);
     }
     free(p->hosts);
@@ -95,28 +94,28 @@ void pool_give(struct conn *conn, struct fetch *f)
     conn->exchange->start(conn, f);
 }
 
-static struct conn *first_on(struct conn_list *list, const struct fetch *avoider)
+static struct conn *first_on(struct conn_list *list, const struct fetch *avoider, uint64_t profiles)
 {
     struct conn *conn = TAILQ_FIRST(list);
 
-    while (avoider && conn && fetch_avoids(avoider, conn->ip))
+    while (conn && (!(conn->browser->member & profiles) || (avoider && fetch_avoids(avoider, conn->ip))))
         conn = TAILQ_NEXT(conn, link);
     return conn;
 }
 
 /* A suspect one only when no other is left. `avoider`: not one to an address that it avoids; NULL: any. */
-static struct conn *first_ready(struct pool_host *host, const struct fetch *avoider)
+static struct conn *first_ready(struct pool_host *host, const struct fetch *avoider, uint64_t profiles)
 {
-    struct conn *conn = first_on(&host->ready, avoider);
+    struct conn *conn = first_on(&host->ready, avoider, profiles);
 
-    return conn ? conn : first_on(&host->suspect, avoider);
+    return conn ? conn : first_on(&host->suspect, avoider, profiles);
 }
 
-struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider)
+struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider, uint64_t profiles)
 {
     struct conn *conn;
 
-    while ((conn = first_ready(host, avoider))) {
+    while ((conn = first_ready(host, avoider, profiles))) {
         if (conn->unfit || access_is_black(conn) || (too_old(conn) && conn->active == 0)) {
             pool_retire(conn);
             continue;
@@ -135,8 +134,8 @@ struct conn *pool_take_ready(struct pool_host *host, const struct fetch *avoider
     return NULL;
 }
 
-enum outcome pool_dial(struct pool_host *host, struct fetch *avoider, enum lease_refusal *refusal_out, uint32_t *ip_out,
-                       const char **detail_out)
+enum outcome pool_dial(struct pool_host *host, const struct fetch *avoider, struct fetch *f,
+                       enum lease_refusal *refusal_out, uint32_t *ip_out, const char **detail_out)
 {
     struct worker *w = host->worker;
     struct address address;
@@ -147,7 +146,8 @@ enum outcome pool_dial(struct pool_host *host, struct fetch *avoider, enum lease
         *detail_out = "its addresses are blocked";
     if (outcome != OUTCOME_OK)
         return outcome;
-    outcome = conn_dial(host, *ip_out, &address, &conn, detail_out);
+    uint64_t profiles = f && f->profiles != PROFILE_ANY ? f->profiles : w->profiles;
+    outcome = conn_dial(host, *ip_out, &address, profiles, &conn, detail_out);
     if (outcome != OUTCOME_OK) {
         lease_return(w, host->index, *ip_out);
         return outcome;
@@ -155,8 +155,8 @@ enum outcome pool_dial(struct pool_host *host, struct fetch *avoider, enum lease
     host->dialing_count++;
     host->conns++;
     STATS_ADD(w->page, conns_dialing, 1);
-    if (avoider)
-        pool_promise(conn, avoider);
+    if (f)
+        pool_promise(conn, f);
     return OUTCOME_OK;
 }
 
@@ -180,22 +180,6 @@ static uint64_t expected(const struct pool_host *host)
     return host->dialing_count;
 }
 
-/* Closes the least recently used idle connection to make room: with an address one to it, with a host one of its own.
- */
-static bool close_an_idle_one(struct pool *p, const struct pool_host *of, uint32_t ip)
-{
-    struct conn *conn;
-
-    TAILQ_FOREACH(conn, &p->idle, idle)
-    {
-        if ((ip == IP_NONE || conn->ip == ip) && (!of || conn->host == of)) {
-            conn_close(conn);
-            return true;
-        }
-    }
-    return false;
-}
-
 static void hand_back_all(struct pool_host *host)
 {
     struct fetch *f;
@@ -214,9 +198,7 @@ static void starve(struct pool_host *host)
     TAILQ_INSERT_TAIL(&host->pool->starving, host, starve_link);
 }
 
-/* No slot for a further connection. With one of its own the host waits for it; else a connection here that stands in
- * the way is closed as soon as it is free; with none here at all the tasks are better off with another worker. */
-static void at_limit(struct pool_host *host, enum lease_refusal refusal, uint32_t ip)
+void pool_at_limit(struct pool_host *host, enum lease_refusal refusal, uint32_t ip)
 {
     struct worker *w = host->worker;
     struct iptable *table = &w->region.table;
@@ -257,12 +239,12 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
 
     /* What is idle gives way to a check: without it the address stays black. */
     if (outcome == OUTCOME_AT_LIMIT && f->m.kind == TASK_CHECK && refusal != LEASE_IP_FULL &&
-        close_an_idle_one(host->pool, refusal == LEASE_HOST_FULL ? host : NULL, IP_NONE))
+        pool_close_idle_one(host->pool, refusal == LEASE_HOST_FULL ? host : NULL, IP_NONE))
         outcome = take_lease_for(f, &ip, &address, &refusal);
     if (outcome != OUTCOME_OK)
         return outcome;
     f->m.ip = ip;
-    outcome = conn_dial(host, ip, &address, &conn, detail_out);
+    outcome = conn_dial(host, ip, &address, w->profiles, &conn, detail_out);
     if (outcome != OUTCOME_OK) {
         lease_return(w, host->index, ip);
         return outcome;
@@ -277,10 +259,11 @@ enum outcome pool_dial_for(struct fetch *f, const char **detail_out)
 /* Serves the line of waiters as far as connections and limits allow. */
 static void pump(struct pool_host *host)
 {
+    uint64_t stuck = 0; /* profiles that no connection can be had of now */
     struct fetch *f;
 
     pool_follow_list(host);
-    while (!host->worker->closing && (f = pool_first_unpromised(host))) {
+    while (!host->worker->closing && (f = pool_first_unpromised(host, stuck))) {
         enum lease_refusal refusal = LEASE_GRANTED;
         uint32_t ip = IP_NONE;
         const char *detail = NULL;
@@ -291,21 +274,26 @@ static void pump(struct pool_host *host)
         }
         if (f->m.avoid_count && pool_serve_avoider(host, f))
             continue;
-        struct conn *conn = pool_take_ready(host, NULL);
+        uint64_t profiles = f->profiles;
+        if (profiles != PROFILE_ANY) {
+            stuck |= pool_serve_picky(host, f) ? 0 : profiles;
+            continue;
+        }
+        struct conn *conn = pool_take_ready(host, NULL, PROFILE_ANY);
         if (conn) {
             pool_give(conn, f);
             continue;
         }
         if (host->waiting <= expected(host))
             return;
-        enum outcome outcome = pool_dial(host, NULL, &refusal, &ip, &detail);
+        enum outcome outcome = pool_dial(host, NULL, NULL, &refusal, &ip, &detail);
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
             if (refusal != LEASE_HOST_FULL &&
-                close_an_idle_one(host->pool, NULL, refusal == LEASE_IP_FULL ? ip : IP_NONE))
+                pool_close_idle_one(host->pool, NULL, refusal == LEASE_IP_FULL ? ip : IP_NONE))
                 continue;
-            at_limit(host, refusal, ip);
+            pool_at_limit(host, refusal, ip);
             return;
         }
         pool_forget(host->pool, f);
@@ -464,7 +452,7 @@ void pool_on_release(struct conn *conn)
 void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail)
 {
     struct pool_host *host = conn->host;
-    struct fetch *f = conn->promises ? pool_first_promised(conn) : pool_first_unpromised(host);
+    struct fetch *f = conn->promises ? pool_first_promised(conn) : pool_first_unpromised(host, ~conn->browser->member);
 
     if (conn->intended) {
         f = conn->intended;

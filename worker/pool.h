@@ -10,6 +10,18 @@
 #include "worker/conn.h"
 #include "worker/fetch.h"
 
+/* The session that is kept of a host for one browser. Made when first asked for, freed with the host. */
+struct host_session {
+    struct pool_host *host;
+    const struct browser *browser;
+    struct host_session *next;
+    SSL_SESSION *session;   /* owned; for resumption */
+    uint32_t number, place; /* counted up with each new session; in the pool's list */
+    bool is_shared;         /* it is out of the map */
+    uint64_t ask_us;        /* when the map is next asked for one, and told of one, at the earliest */
+    uint64_t tell_us;
+};
+
 struct pool_host {
     struct pool *pool;
     struct worker *worker;
@@ -29,15 +41,10 @@ struct pool_host {
     bool starving;    /* waits for a slot that another host's connection here holds */
     bool to_look_at;  /* a connection died: waiters may need another one */
     TAILQ_ENTRY(pool_host) starve_link, look_link;
-    uint64_t list_version; /* of the addresses when its connections were last held against them */
-    SSL_SESSION *session;  /* owned; for resumption */
-    /* The number of `session`, counted up with each new one; whether it is out of the map; when the map is next asked
-     * for one, and told of one, at the earliest. */
-    uint32_t session_number, session_place; /* its place in the pool's list */
-    bool session_is_shared;
-    uint64_t session_ask_us, session_tell_us;
-    double response_us; /* moving average over answers, see health.h */
-    unsigned responses; /* that it knows, as far as it matters */
+    uint64_t list_version;         /* of the addresses when its connections were last held against them */
+    struct host_session *sessions; /* owned */
+    double response_us;            /* moving average over answers, see health.h */
+    unsigned responses;            /* that it knows, as far as it matters */
 };
 
 struct pool *pool_new(struct worker *w);
@@ -82,8 +89,10 @@ unsigned pool_waiting(const struct pool *p);
 bool pool_has_idle(const struct pool *p);
 /* When the turn ends: hosts that lost a connection, or wait for a slot, are looked at again. */
 void pool_tend(struct pool *p);
-/* Keeps a session for the host in place of the one it has; takes it over. NULL: it has none any more. */
-void pool_keep_session(struct pool_host *host, SSL_SESSION *session);
+/* Where the host's session for a browser is kept; never NULL, and there as long as the pool. */
+struct host_session *pool_session_of(struct pool_host *host, const struct browser *browser);
+/* Keeps a session in place of the one that is there; takes it over. NULL: there is none any more. */
+void pool_keep_session(struct host_session *kept, SSL_SESSION *session);
 /* The options have changed while it runs: idle connections keep to the new idle_timeout, and whoever waits is looked at
  * again when the turn ends. */
 void pool_follow_options(struct pool *p);

@@ -21,7 +21,7 @@ bool pool_serve_avoider(struct pool_host *host, struct fetch *f)
     enum lease_refusal refusal;
     const char *detail = NULL;
     uint32_t ip = IP_NONE;
-    struct conn *conn = pool_take_ready(host, f);
+    struct conn *conn = pool_take_ready(host, f, f->profiles);
 
     /* The look at a connection that sat idle may have served the line. */
     if (f->state != FETCH_WAITING || f->promised)
@@ -30,7 +30,7 @@ bool pool_serve_avoider(struct pool_host *host, struct fetch *f)
         pool_give(conn, f);
         return true;
     }
-    enum outcome outcome = pool_dial(host, f, &refusal, &ip, &detail);
+    enum outcome outcome = pool_dial(host, f, f, &refusal, &ip, &detail);
     if (outcome == OUTCOME_OK)
         return true;
     if (outcome == OUTCOME_AT_LIMIT && refusal != LEASE_IP_FULL && give_up_slot(host, f))

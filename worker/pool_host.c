@@ -28,9 +28,11 @@ static void name_host(struct pool_host *host, const struct shm_host *shared, uin
     memcpy(host->verify_name, from, len);
     host->verify_name[len] = '\0';
     host->dial_failed = false;
-    pool_keep_session(host, NULL);
-    host->session_ask_us = 0;
-    host->session_tell_us = 0;
+    for (struct host_session *kept = host->sessions; kept; kept = kept->next) {
+        pool_keep_session(kept, NULL);
+        kept->ask_us = 0;
+        kept->tell_us = 0;
+    }
     host->response_us = 0;
     host->responses = 0;
 }
@@ -66,23 +68,51 @@ struct pool_host *pool_host_get(struct pool *p, uint32_t index, uint32_t generat
     return host;
 }
 
-void pool_keep_session(struct pool_host *host, SSL_SESSION *session)
+void pool_free_sessions(struct pool_host *host)
 {
-    struct pool *p = host->pool;
+    while (host && host->sessions) {
+        struct host_session *kept = host->sessions;
+        host->sessions = kept->next;
+        SSL_SESSION_free(kept->session);
+        free(kept);
+    }
+}
 
-    if (session && p->with_session[host->session_place] != host) {
-        host->session_place = p->session_turn++ % SESSIONS_MAX;
-        struct pool_host **place = &p->with_session[host->session_place];
+struct host_session *pool_session_of(struct pool_host *host, const struct browser *browser)
+{
+    struct host_session *kept = host->sessions;
+
+    while (kept && kept->browser != browser)
+        kept = kept->next;
+    if (kept)
+        return kept;
+    kept = calloc(1, sizeof *kept);
+    if (!kept)
+        die("out of memory: no room for a host's TLS session");
+    kept->host = host;
+    kept->browser = browser;
+    kept->next = host->sessions;
+    host->sessions = kept;
+    return kept;
+}
+
+void pool_keep_session(struct host_session *kept, SSL_SESSION *session)
+{
+    struct pool *p = kept->host->pool;
+
+    if (session && p->with_session[kept->place] != kept) {
+        kept->place = p->session_turn++ % SESSIONS_MAX;
+        struct host_session **place = &p->with_session[kept->place];
         if (*place) {
             SSL_SESSION_free((*place)->session);
             (*place)->session = NULL;
         }
-        *place = host;
+        *place = kept;
     }
-    SSL_SESSION_free(host->session);
-    host->session = session;
-    host->session_number++;
-    host->session_is_shared = false;
+    SSL_SESSION_free(kept->session);
+    kept->session = session;
+    kept->number++;
+    kept->is_shared = false;
 }
 
 void pool_each(const struct pool *p, void (*each)(void *user, const struct conn *conn), void *user)

@@ -33,6 +33,20 @@ void pool_set_idle(struct conn *conn, bool idle)
     }
 }
 
+bool pool_close_idle_one(struct pool *p, const struct pool_host *of, uint32_t ip)
+{
+    struct conn *conn;
+
+    TAILQ_FOREACH(conn, &p->idle, idle)
+    {
+        if ((ip == IP_NONE || conn->ip == ip) && (!of || conn->host == of)) {
+            conn_close(conn);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Connections that stay idle need no buffers. From the latest on back to those that were seen to before. */
 static void slim_idle(struct pool *p)
 {

@@ -1,11 +1,11 @@
 /* Promises: connections that are kept, or being made, for one fetch of the line each. */
 #include "worker/pool_parts.h"
 
-struct fetch *pool_first_unpromised(const struct pool_host *host)
+struct fetch *pool_first_unpromised(const struct pool_host *host, uint64_t without)
 {
     struct fetch *f = TAILQ_FIRST(&host->waiters);
 
-    while (f && f->promised)
+    while (f && (f->promised || !(f->profiles & ~without)))
         f = TAILQ_NEXT(f, link);
     return f;
 }

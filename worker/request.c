@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "worker/conn.h"
 #include "worker/decode.h"
 #include "worker/fetch.h"
 
@@ -59,9 +60,22 @@ static bool is_of_connection(struct span lower_name)
     return false;
 }
 
+static bool grow(struct request_defaults *d)
+{
+    if (d->count < d->room)
+        return true;
+    unsigned room = d->room ? 2 * d->room : 16;
+    struct request_field *fields = realloc(d->fields, room * sizeof *fields);
+    if (!fields)
+        return false;
+    d->fields = fields;
+    d->room = room;
+    return true;
+}
+
 static void add_default(struct request_defaults *d, struct span name, struct span value)
 {
-    if (d->count == REQUEST_FIELDS_MAX)
+    if (d->count == REQUEST_FIELDS_MAX || !grow(d))
         return;
     struct request_field *field = &d->fields[d->count++];
     char *copy = malloc(2 * name.len + value.len + 1);
@@ -150,8 +164,11 @@ static void add_profile(struct request_defaults *d, const struct options *option
         const struct profile_header *h = &d->profile->headers[i];
         bool agent = strcmp(h->name, "User-Agent") == 0;
         const char *value = agent && *options->user_agent ? options->user_agent : h->value;
-        if (!add_given(d, options, h->name))
-            add_default(d, (struct span){h->name, strlen(h->name)}, (struct span){value, strlen(value)});
+        if (add_given(d, options, h->name))
+            continue;
+        if (strcmp(h->name, "Accept-Language") == 0)
+            d->language = d->count;
+        add_default(d, (struct span){h->name, strlen(h->name)}, (struct span){value, strlen(value)});
     }
 }
 
@@ -165,23 +182,31 @@ static bool is_of_profile(const struct request_defaults *d, struct span name)
     return false;
 }
 
-bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out)
+/* The place for the value of the connection's languages is left empty. */
+static void make_tails(struct request_defaults *d)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        const struct request_field *field = &d->fields[i];
+        struct request_field shown = *field;
+        if (span_is(field->lower, "host"))
+            continue;
+        if (i == d->language) {
+            shown.value.len = 0;
+            d->language_at = d->h1_tail.len + field->name.len + 2;
+            d->language_at_crossed = d->h1_tail_crossed.len + field->name.len + 2;
+        }
+        put_field(&d->h1_tail, &shown);
+        if (!field->secret)
+            put_field(&d->h1_tail_crossed, &shown);
+    }
+}
+
+static void add_all(struct request_defaults *d, const struct options *options)
 {
     struct span name;
     struct span value;
 
-    if (*options->raw_request) {
-        bool good = raw_request_read(&d->raw, options->raw_request, reason_out);
-        d->method = d->raw.method_len ? (struct span){d->raw.method, d->raw.method_len} : (struct span){0};
-        return good;
-    }
-    d->has_body = *options->data != '\0';
-    if (d->has_body && !read_data(d, options->data, reason_out))
-        return false;
-    d->method = *options->method ? (struct span){options->method, strlen(options->method)}
-                : d->has_body    ? (struct span){"POST", 4}
-                                 : (struct span){"GET", 3};
-    d->profile = strcmp(options->profile, "none") == 0 ? NULL : profile_find(options->profile);
+    d->language = REQUEST_FIELDS_MAX;
     add_profile(d, options);
     for (size_t i = 0; i < options->header.count; i++) {
         const char *line = options->header.items[i];
@@ -194,13 +219,34 @@ bool request_defaults_init(struct request_defaults *d, const struct options *opt
         add_if_absent(d, "Accept-Encoding", "accept-encoding", DECODE_ACCEPT_ENCODING);
     if (d->has_body)
         add_if_absent(d, "Content-Type", "content-type", "application/x-www-form-urlencoded");
-    for (unsigned i = 0; i < d->count; i++) {
-        if (span_is(d->fields[i].lower, "host"))
-            continue;
-        put_field(&d->h1_tail, &d->fields[i]);
-        if (!d->fields[i].secret)
-            put_field(&d->h1_tail_crossed, &d->fields[i]);
+    make_tails(d);
+}
+
+void request_defaults_for(struct request_defaults *d, const struct request_defaults *base,
+                          const struct options *options, const struct profile *profile)
+{
+    *d = (struct request_defaults){
+        .borrows = true, .method = base->method, .body = base->body, .has_body = base->has_body, .raw = base->raw};
+    if (!*options->raw_request) {
+        d->profile = profile;
+        add_all(d, options);
     }
+}
+
+bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out)
+{
+    if (*options->raw_request) {
+        bool good = raw_request_read(&d->raw, options->raw_request, reason_out);
+        d->method = d->raw.method_len ? (struct span){d->raw.method, d->raw.method_len} : (struct span){0};
+        return good;
+    }
+    d->has_body = *options->data != '\0';
+    if (d->has_body && !read_data(d, options->data, reason_out))
+        return false;
+    d->method = *options->method ? (struct span){options->method, strlen(options->method)}
+                : d->has_body    ? (struct span){"POST", 4}
+                                 : (struct span){"GET", 3};
+    add_all(d, options);
     return true;
 }
 
@@ -208,11 +254,14 @@ void request_defaults_fini(struct request_defaults *d)
 {
     for (unsigned i = 0; i < d->count; i++)
         free((char *)(uintptr_t)d->fields[i].name.data);
-    raw_request_fini(&d->raw);
-    buffer_fini(&d->body);
+    free(d->fields);
+    if (!d->borrows) {
+        raw_request_fini(&d->raw);
+        buffer_fini(&d->body);
+    }
     buffer_fini(&d->h1_tail);
     buffer_fini(&d->h1_tail_crossed);
-    d->count = 0;
+    *d = (struct request_defaults){0};
 }
 
 struct span request_method(const struct request_defaults *d, const struct fetch *f)
@@ -289,6 +338,26 @@ static bool is_secret(struct span name)
     return name_equal(name, (struct span){"authorization", 13}) || name_equal(name, (struct span){"cookie", 6});
 }
 
+/* What the fetch's connection says of languages, in place of what the profile has. */
+static struct span language_of(const struct request_defaults *d, const struct fetch *f)
+{
+    return f->conn && f->conn->language_len ? (struct span){f->conn->language, f->conn->language_len}
+                                            : d->fields[d->language].value;
+}
+
+static void put_tail(const struct request_defaults *d, const struct fetch *f, const struct buffer *tail, size_t at,
+                     struct buffer *out)
+{
+    if (d->language >= d->count) {
+        buffer_append(out, tail->data, tail->len);
+        return;
+    }
+    struct span language = language_of(d, f);
+    buffer_append(out, tail->data, at);
+    buffer_append(out, language.data, language.len);
+    buffer_append(out, tail->data + at, tail->len - at);
+}
+
 static void put_own_h1(const struct request_defaults *d, const struct fetch *f, struct buffer *out)
 {
     bool crossed = f->m.flags & TASK_CROSSED;
@@ -296,9 +365,11 @@ static void put_own_h1(const struct request_defaults *d, const struct fetch *f, 
     struct request_field own;
 
     for (unsigned i = 0; i < d->count; i++) {
-        const struct request_field *field = &d->fields[i];
-        if (!span_is(field->lower, "host") && !(crossed && field->secret) && !own_has(f->headers, field->lower))
-            put_field(out, field);
+        struct request_field field = d->fields[i];
+        if (i == d->language)
+            field.value = language_of(d, f);
+        if (!span_is(field.lower, "host") && !(crossed && field.secret) && !own_has(f->headers, field.lower))
+            put_field(out, &field);
     }
     while (next_own(&rest, &own)) {
         if (!(crossed && is_secret(own.name)))
@@ -343,9 +414,9 @@ void request_put_h1(const struct request_defaults *d, const struct fetch *f, str
     if (f->headers.len)
         put_own_h1(d, f, out);
     else if (f->m.flags & TASK_CROSSED)
-        buffer_append(out, d->h1_tail_crossed.data, d->h1_tail_crossed.len);
+        put_tail(d, f, &d->h1_tail_crossed, d->language_at_crossed, out);
     else
-        buffer_append(out, d->h1_tail.data, d->h1_tail.len);
+        put_tail(d, f, &d->h1_tail, d->language_at, out);
     /* Methods that mean a body say so even when it is empty (RFC 9110 8.6). */
     if (body.data || span_is(method, "POST") || span_is(method, "PUT") || span_is(method, "PATCH"))
         buffer_printf(out, "Content-Length: %zu\r\n", body.len);
@@ -410,7 +481,7 @@ size_t request_fill_h2(const struct request_defaults *d, const struct fetch *f, 
         const struct request_field *field = &d->fields[i];
         if (!span_is(field->lower, "host") && !field->of_connection && !(crossed && field->secret) &&
             !(f->headers.len && own_has(f->headers, field->lower)))
-            out[n++] = nv(field->lower, field->value, FIXED);
+            out[n++] = nv(field->lower, i == d->language ? language_of(d, f) : field->value, FIXED);
     }
     struct span body = request_body(d, f);
     if (body.data) {

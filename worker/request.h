@@ -24,18 +24,26 @@ struct request_field {
 
 /* Made once from the options. Each field's text is one allocation of its own, from name.data on. */
 struct request_defaults {
-    struct request_field fields[REQUEST_FIELDS_MAX];
-    unsigned count;
+    struct request_field *fields; /* owned */
+    unsigned count, room;
     const struct profile *profile; /* NULL: none */
+    bool borrows;                  /* body and raw are another's */
     struct span method;            /* without data: GET; absent when a raw request has none */
     struct buffer body;            /* the option `data`, read from its file when it starts with @ */
     bool has_body;
     struct raw_request raw;                 /* of --raw-request: stands for all of the above; no bytes: there is none */
     struct buffer h1_tail, h1_tail_crossed; /* all default fields in HTTP/1.1 form, ready; without secrets */
+    /* The field whose value is the connection's own, at most `count` (there is none), and where that value stands in
+     * the two above. */
+    unsigned language;
+    size_t language_at, language_at_crossed;
 };
 
 /* False: *reason_out says what is wrong (a file that can't be read). */
 bool request_defaults_init(struct request_defaults *d, const struct options *options, const char **reason_out);
+/* The same under a profile: what is read from files is borrowed from `base`. */
+void request_defaults_for(struct request_defaults *d, const struct request_defaults *base,
+                          const struct options *options, const struct profile *profile);
 void request_defaults_fini(struct request_defaults *d);
 
 /* Method and body in force for a fetch. */

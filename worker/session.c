@@ -131,113 +131,126 @@ static uint64_t interval_us(uint64_t expires_wall_us, uint64_t now_wall_us)
     return min_us(TELL_INTERVAL_US, (expires_wall_us - now_wall_us) / 2);
 }
 
-static void ask_map(struct pool_host *host)
+static const char *profile_of(const struct host_session *kept)
 {
+    return kept->browser->profile ? kept->browser->profile->name : "";
+}
+
+static void ask_map(struct host_session *kept)
+{
+    const struct pool_host *host = kept->host;
     struct worker *w = host->worker;
     struct store_session record;
     char key[STORE_SESSION_KEY_MAX];
+    uint8_t context[STORE_SESSION_CONTEXT_BYTES];
     struct session_name name = {host->verify_name, host->is_ip, w->options.insecure};
     uint64_t now_wall_us = clock_wall_us();
 
-    host->session_ask_us = w->now_us + ASK_INTERVAL_US;
+    kept->ask_us = w->now_us + ASK_INTERVAL_US;
     struct store *store = w->sessions->store;
-    size_t key_len = store_session_key(key, host->name, host->name_len, host->port, "");
+    size_t key_len = store_session_key(key, host->name, host->name_len, host->port, profile_of(kept));
     if (!store || store_session_get(store, key, key_len, now_wall_us, &record) != OUTCOME_OK)
         return;
-    SSL_SESSION *session = session_from_record(&record, w->sessions->context, &name, now_wall_us);
+    session_context_of(w->sessions->context, profile_of(kept), context);
+    SSL_SESSION *session = session_from_record(&record, context, &name, now_wall_us);
     if (!session)
         return;
-    pool_keep_session(host, session);
-    host->session_is_shared = true;
-    host->session_tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
+    pool_keep_session(kept, session);
+    kept->is_shared = true;
+    kept->tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
     STATS_ADD(w->page, sessions_shared, 1);
 }
 
 /* The host's own session, else one out of the map; NULL: none. */
-static SSL_SESSION *session_for(struct pool_host *host)
+static SSL_SESSION *session_for(struct host_session *kept)
 {
-    struct worker *w = host->worker;
+    struct worker *w = kept->host->worker;
 
-    if (host->session && !is_usable(host->session, w->options.insecure, clock_wall_us()))
-        pool_keep_session(host, NULL);
-    if (!host->session && w->sessions && w->now_us >= host->session_ask_us)
-        ask_map(host);
-    return host->session;
+    if (kept->session && !is_usable(kept->session, w->options.insecure, clock_wall_us()))
+        pool_keep_session(kept, NULL);
+    if (!kept->session && w->sessions && w->now_us >= kept->ask_us)
+        ask_map(kept);
+    return kept->session;
 }
 
-static void tell(struct pool_host *host, const SSL_SESSION *session)
+static void tell(struct host_session *kept, const SSL_SESSION *session)
 {
+    const struct pool_host *host = kept->host;
     struct worker *w = host->worker;
     struct store_session record;
     uint8_t bytes[STORE_SESSION_RECORD_MAX];
     unsigned char *at = record.der;
     uint64_t now_wall_us = clock_wall_us();
-    struct result_message m = {
-        .kind = RESULT_SESSION, .host = host->index, .host_generation = host->generation, .ip = IP_NONE};
+    struct result_message m = {.kind = RESULT_SESSION,
+                               .host = host->index,
+                               .host_generation = host->generation,
+                               .ip = IP_NONE,
+                               .status = profile_set_find(profile_of(kept), strlen(profile_of(kept)))};
 
     record.expires_wall_us = session_expires_wall_us(session, w->options.insecure);
     int len = i2d_SSL_SESSION(session, NULL);
     if (!is_usable(session, w->options.insecure, now_wall_us) || len <= 0 || len > STORE_SESSION_DER_MAX) {
-        host->session_tell_us = w->now_us + TELL_INTERVAL_US;
+        kept->tell_us = w->now_us + TELL_INTERVAL_US;
         return;
     }
     record.der_len = (uint32_t)i2d_SSL_SESSION(session, &at);
-    memcpy(record.context, w->sessions->context, sizeof record.context);
+    session_context_of(w->sessions->context, profile_of(kept), record.context);
     if (outbox_offer(w, &m, bytes, store_session_encode(&record, bytes)))
-        host->session_tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
+        kept->tell_us = w->now_us + interval_us(record.expires_wall_us, now_wall_us);
 }
 
 /* libssl declares the session of a connection that ends without close_notify unusable, as SSL 3 wanted; since TLS 1.1
  * it is as good as before (RFC 4346 7.2.1). So connections have copies. */
-static void keep_copy(struct pool_host *host, const SSL_SESSION *session)
+static void keep_copy(struct host_session *kept, const SSL_SESSION *session)
 {
     SSL_SESSION *copy = SSL_SESSION_dup(session);
 
     if (copy)
-        pool_keep_session(host, copy);
+        pool_keep_session(kept, copy);
 }
 
 bool session_offer(struct conn *conn)
 {
-    SSL_SESSION *session = session_for(conn->host);
+    conn->kept = pool_session_of(conn->host, conn->browser);
+    SSL_SESSION *session = session_for(conn->kept);
     SSL_SESSION *copy = session ? SSL_SESSION_dup(session) : NULL;
     bool offered = copy && SSL_set_session(conn->ssl, copy) == 1;
 
     SSL_SESSION_free(copy);
     if (offered)
-        conn->session_number = conn->host->session_number;
+        conn->session_number = conn->kept->number;
     return offered;
 }
 
 void session_take(struct conn *conn, const SSL_SESSION *session)
 {
-    struct pool_host *host = conn->host;
+    struct worker *w = conn->worker;
 
     /* In TLS 1.2 the new one comes before the handshake is done. */
     if (!SSL_session_reused(conn->ssl))
         session_refused(conn);
-    keep_copy(host, session);
-    if (host->worker->sessions && host->worker->now_us >= host->session_tell_us)
-        tell(host, session);
+    keep_copy(conn->kept, session);
+    if (w->sessions && w->now_us >= conn->kept->tell_us)
+        tell(conn->kept, session);
 }
 
 void session_refused(struct conn *conn)
 {
-    struct pool_host *host = conn->host;
+    struct host_session *kept = conn->kept;
     uint32_t number = conn->session_number;
 
     conn->session_number = 0;
-    if (number == 0 || number != host->session_number)
+    if (number == 0 || number != kept->number)
         return;
-    if (host->session_is_shared)
-        host->session_tell_us = 0;
-    host->session_ask_us = host->worker->now_us + REFUSED_ASK_US;
-    pool_keep_session(host, NULL);
+    if (kept->is_shared)
+        kept->tell_us = 0;
+    kept->ask_us = conn->worker->now_us + REFUSED_ASK_US;
+    pool_keep_session(kept, NULL);
 }
 
 void session_spoiled(struct conn *conn)
 {
     conn->session_number = 0;
-    pool_keep_session(conn->host, NULL);
-    conn->host->session_ask_us = conn->worker->now_us + REFUSED_ASK_US;
+    pool_keep_session(conn->kept, NULL);
+    conn->kept->ask_us = conn->worker->now_us + REFUSED_ASK_US;
 }

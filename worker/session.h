@@ -21,8 +21,8 @@ struct session_map *session_map_new(const struct options *options, const char *d
 /* NULL is fine. */
 void session_map_free(struct session_map *map);
 
-/* Has the connection's handshake, about to begin, offer the session of its host, or one out of the map; false: there is
- * none. */
+/* Has the connection's handshake, about to begin, offer the session of its host and browser, or one out of the map;
+ * false: there is none. */
 bool session_offer(struct conn *conn);
 /* The peer gave a session: a copy is kept, and told of when the map may not have one as good. */
 void session_take(struct conn *conn, const SSL_SESSION *session);
@@ -34,6 +34,10 @@ void session_spoiled(struct conn *conn);
 /* Digest of all that decides who is trusted: -k, the trust store's content, the library. Certificate directories count
  * by name and time of change, not by their files' content. */
 void session_context(const struct options *options, uint8_t out[STORE_SESSION_CONTEXT_BYTES]);
+/* Of a context, the one for sessions of a profile ("": none): not who is trusted, but whose they are. One browser never
+ * resumes what another began. */
+void session_context_of(const uint8_t base[STORE_SESSION_CONTEXT_BYTES], const char *profile,
+                        uint8_t out[STORE_SESSION_CONTEXT_BYTES]);
 /* How the name of a host is held against a session's certificate. */
 struct session_name {
     const char *verify_name; /* as for the handshake: no brackets, no trailing dot */

@@ -67,6 +67,21 @@ static const char *from_environment(const char *variable, const char *otherwise)
     return value ? value : otherwise;
 }
 
+void session_context_of(const uint8_t base[STORE_SESSION_CONTEXT_BYTES], const char *profile,
+                        uint8_t out[STORE_SESSION_CONTEXT_BYTES])
+{
+    unsigned len = STORE_SESSION_CONTEXT_BYTES;
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+
+    if (!digest || EVP_DigestInit_ex(digest, EVP_sha256(), NULL) != 1)
+        die("out of memory: libcrypto can't make a digest");
+    add(digest, base, STORE_SESSION_CONTEXT_BYTES);
+    add_text(digest, profile);
+    if (EVP_DigestFinal_ex(digest, out, &len) != 1)
+        die("out of memory: libcrypto can't make a digest");
+    EVP_MD_CTX_free(digest);
+}
+
 void session_context(const struct options *options, uint8_t out[STORE_SESSION_CONTEXT_BYTES])
 {
     unsigned len = STORE_SESSION_CONTEXT_BYTES;
@@ -77,8 +92,6 @@ void session_context(const struct options *options, uint8_t out[STORE_SESSION_CO
     add_text(digest, OpenSSL_version(OPENSSL_VERSION));
     add_text(digest, options->insecure ? "insecure" : "verified");
     add_text(digest, options->cacert);
-    /* Not who is trusted, but whose session it is: one browser never resumes what another began. */
-    add_text(digest, options->profile);
     if (*options->cacert) {
         add_file(digest, options->cacert);
     } else {

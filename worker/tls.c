@@ -175,39 +175,55 @@ SSL_CTX *tls_context_new(const struct options *options, const char **reason_out)
     return ctx;
 }
 
-void tls_open_profile(struct worker *w)
+static void warn_plain(const char *profile, const char *reason)
 {
-    const struct options *o = &w->options;
-    const char *reason = "out of memory";
-    /* What the browser offers stands unless the user asks for something else. */
-    bool browsers = strcmp(o->http_version, "auto") == 0 && tls_offers_h2(o);
-    const unsigned char *alpn = browsers ? NULL : protocols(o);
+    log_event(LOG_WARN, "plain-hello", "profile=%s reason=\"this TLS library fails a test: %s\"", profile, reason);
+}
 
-    w->profile = strcmp(o->profile, "none") == 0 ? NULL : profile_find(o->profile);
-    if (!w->profile || strcmp(o->hello, "plain") == 0)
+void tls_open_hellos(struct worker *w)
+{
+    const char *reason = "out of memory";
+
+    if (w->hellos_tried || strcmp(w->options.hello, "plain") == 0)
         return;
-    if (hello_engine_open(&reason) && hello_self_test(&reason))
-        w->hello = hello_context_new(w->profile, alpn, alpn ? (unsigned)strlen((const char *)alpn) : 0);
+    w->hellos_tried = true;
+    w->hellos_open = hello_engine_open(&reason) && hello_self_test(&reason);
     ERR_clear_error();
-    if (!w->hello) {
-        log_event(LOG_WARN, "plain-hello", "profile=%s reason=\"this TLS library fails a test: %s\"", w->profile->name,
-                  reason);
+    if (!w->hellos_open) {
+        warn_plain(w->options.profile, reason);
         hello_engine_close();
         return;
     }
-    configure(w->hello->ssl_ctx, o);
-    SSL_CTX_set1_cert_store(w->hello->ssl_ctx, SSL_CTX_get_cert_store(w->tls));
     if (keylog_fd >= 0)
         hello_set_keylog(on_keylog);
 }
 
-void tls_close_profile(struct worker *w)
+void tls_close_hellos(struct worker *w)
 {
-    if (!w->hello)
-        return;
-    hello_context_free(w->hello);
-    w->hello = NULL;
-    hello_engine_close();
+    if (w->hellos_open)
+        hello_engine_close();
+    w->hellos_open = false;
+}
+
+struct hello_context *tls_hello_new(struct worker *w, const struct profile *profile)
+{
+    const struct options *o = &w->options;
+    /* What the browser offers stands unless the user asks for something else. */
+    bool browsers = strcmp(o->http_version, "auto") == 0 && tls_offers_h2(o);
+    const unsigned char *alpn = browsers ? NULL : protocols(o);
+
+    tls_open_hellos(w);
+    if (!w->hellos_open)
+        return NULL;
+    struct hello_context *hello = hello_context_new(profile, alpn, alpn ? (unsigned)strlen((const char *)alpn) : 0);
+    ERR_clear_error();
+    if (!hello) {
+        warn_plain(profile->name, "out of memory");
+        return NULL;
+    }
+    configure(hello->ssl_ctx, o);
+    SSL_CTX_set1_cert_store(hello->ssl_ctx, SSL_CTX_get_cert_store(w->tls));
+    return hello;
 }
 
 /* Whether the peer of this connection, or of the one that its session is from, was verified; or need not be. */
@@ -234,8 +250,9 @@ enum outcome tls_start(struct conn *conn)
 {
     struct worker *w = conn->worker;
     struct pool_host *host = conn->host;
-    conn->exact = w->hello && !(atomic_load_explicit(host_flags(conn), memory_order_relaxed) & HOST_PLAIN_HELLO);
-    SSL *ssl = SSL_new(conn->exact ? w->hello->ssl_ctx : w->tls);
+    const struct hello_context *hello = conn->browser->hello;
+    conn->exact = hello && !(atomic_load_explicit(host_flags(conn), memory_order_relaxed) & HOST_PLAIN_HELLO);
+    SSL *ssl = SSL_new(conn->exact ? hello->ssl_ctx : w->tls);
     BIO *bio = ssl ? BIO_new(bio_method()) : NULL;
 
     if (!bio) {
@@ -246,9 +263,11 @@ enum outcome tls_start(struct conn *conn)
     BIO_set_init(bio, 1);
     if (!conn->exact) {
         SSL_set_bio(ssl, bio, bio);
-    } else if (!hello_attach(ssl, w->hello, bio)) {
+    } else if (!hello_attach(ssl, hello, bio)) {
         SSL_free(ssl);
         return OUTCOME_RESOURCE_EXHAUSTED;
+    } else if (w->options.seed) {
+        hello_draw_by(ssl, &conn->draw);
     }
     SSL_set_connect_state(ssl);
     SSL_set_ex_data(ssl, conn_index, conn);

@@ -9,16 +9,22 @@
 
 #include "common/options.h"
 #include "common/outcome.h"
+#include "common/profile.h"
 
 struct conn;
+struct hello_context;
 struct worker;
 
 /* The context of all connections. NULL: *reason_out says what is wrong (a CA file that can't be read). */
 SSL_CTX *tls_context_new(const struct options *options, const char **reason_out);
-/* Has connections follow the profile of the options, if they name one: its hello, unless plain ones are asked for or
- * the engine can't be had, of which it warns. After the context is made. */
-void tls_open_profile(struct worker *w);
-void tls_close_profile(struct worker *w);
+/* The context of a profile's hellos, with the store of the worker's own; NULL: plain ones are asked for, or the engine
+ * can't be had. */
+struct hello_context *tls_hello_new(struct worker *w, const struct profile *profile);
+/* Opens the engine, unless plain hellos are asked for; warns when it can't be had. After the context is made; the first
+ * tls_hello_new() does it, too. */
+void tls_open_hellos(struct worker *w);
+/* No context of it may be left. */
+void tls_close_hellos(struct worker *w);
 /* Whether HTTP/2 is among what ALPN offers. */
 bool tls_offers_h2(const struct options *options);
 /* Prepares TLS on a connected socket: SNI (RFC 6066), ALPN (RFC 7301), the name to verify, a session to resume. */

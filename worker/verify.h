@@ -22,7 +22,7 @@ void verify_table_free(struct verify_table *table);
 struct verify_peer {
     const char *name; /* what `ctx` holds against the certificate, by X509_VERIFY_PARAM */
     bool is_ip;
-    const void *settings; /* the SSL_CTX, of which there may be two: what one passed the other may not */
+    const void *settings; /* the SSL_CTX, of which each profile has one: what one passed another may not */
     uint64_t now_us, now_wall_us;
 };
 /* Verifies the chain that `ctx` was made for, for a callback of SSL_CTX_set_cert_verify_callback(): returns what

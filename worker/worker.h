@@ -8,7 +8,7 @@
 #include <sys/queue.h>
 
 #include "common/options.h"
-#include "common/profile.h"
+#include "common/profile_set.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/timers.h"
@@ -18,8 +18,8 @@
 #define NET_IN_BYTES   65536
 #define PLAIN_IN_BYTES 16384 /* a TLS record's plaintext at most (RFC 8446 5.1) */
 
+struct browser;
 struct conn;
-struct hello_context;
 struct fetch;
 struct pool;
 struct session_map;
@@ -46,9 +46,11 @@ struct worker {
     uint64_t tend_at_us;  /* when idle connections are next looked at */
     uint64_t swept_at_us; /* when they were last swept, or the worker began */
     SSL_CTX *tls;
-    const struct profile *profile; /* NULL: none */
-    struct hello_context *hello;   /* NULL: hellos are plain */
-    struct session_map *sessions;  /* NULL: none are shared */
+    uint64_t profiles;                             /* that connections draw from, as in struct profile_set */
+    uint64_t seed;                                 /* of all draws: the option's, or the system's */
+    struct browser *browsers[PROFILE_MEMBERS_MAX]; /* by member; NULL: not made yet */
+    bool hellos_tried, hellos_open;                /* the engine of hello.h */
+    struct session_map *sessions;                  /* NULL: none are shared */
     struct verify_table *verified;
     struct request_defaults defaults;
     struct status_set blocking; /* of blacklist_status */

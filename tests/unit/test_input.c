@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/input.h"
+#include "common/profile_set.h"
 
 static struct input_line line;
 
@@ -139,6 +140,24 @@ static void validate_is_a_switch_that_is_off(void **state)
     assert_false(line.validate);
     static const char bad[] = "{\"url\":\"http://a/\",\"validate\":1}";
     assert_string_equal(refusal(bad, sizeof bad - 1), "\"validate\": true or false is expected");
+}
+
+static void profile_is_a_selection_that_there_is(void **state)
+{
+    static const char bad[] = "{\"url\":\"http://a/\",\"profile\":\"recomended\"}";
+    static const char number[] = "{\"url\":\"http://a/\",\"profile\":1}";
+
+    (void)state;
+    accept("{\"profile\":\"browser=firefox\",\"url\":\"http://a/\"}");
+    assert_int_equal(line.profile, profile_set_find("browser=firefox", 15));
+    assert_int_not_equal(line.profile, 0);
+    accept("{\"url\":\"http://a/\"}");
+    assert_int_equal(line.profile, 0);
+    accept("http://a/");
+    assert_int_equal(line.profile, 0);
+    assert_string_equal(refusal(bad, sizeof bad - 1),
+                        "\"profile\": \"recomended\" is no profile; did you mean recommended");
+    assert_string_equal(refusal(number, sizeof number - 1), "\"profile\": a string is expected");
 }
 
 static void tag_is_echoed_as_compact_json(void **state)
@@ -303,6 +322,7 @@ int main(void)
         cmocka_unit_test(body_without_method_leaves_the_method_to_the_caller),
         cmocka_unit_test(body_may_hold_a_nul_byte),
         cmocka_unit_test(validate_is_a_switch_that_is_off),
+        cmocka_unit_test(profile_is_a_selection_that_there_is),
         cmocka_unit_test(tag_is_echoed_as_compact_json),
         cmocka_unit_test(tag_of_4096_bytes_is_the_longest),
         cmocka_unit_test(method_of_64_bytes_is_the_longest),

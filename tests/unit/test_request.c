@@ -13,6 +13,7 @@
 
 #include "common/url.h"
 #include "shm/task.h"
+#include "worker/conn.h"
 #include "worker/fetch.h"
 #include "worker/request.h"
 
@@ -100,14 +101,22 @@ static void plain_get_has_host_agent_and_accept(void **state)
                                    "user-agent: hotfleet/" HOTFLEET_VERSION "\naccept: */*\n");
 }
 
+static struct request_defaults base;
+
+static void start_profile(const char *profile)
+{
+    start("https://a.test/x");
+    base = d;
+    request_defaults_for(&d, &base, &o, profile_find(profile));
+}
+
 static void profile_gives_fields_and_pseudo_headers_in_its_order(void **state)
 {
     (void)state;
-    set("profile", "safari-17-macos");
     set("header", "X-Own: 1");
     set("header", "sec-fetch-site: cross-site");
     set("user_agent", "mine");
-    start("https://a.test/x");
+    start_profile("safari-17-macos");
     assert_h1("GET /x HTTP/1.1\r\nHost: a.test\r\n"
               "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
               "sec-fetch-site: cross-site\r\nAccept-Encoding: gzip, deflate, br\r\nSec-Fetch-Mode: navigate\r\n"
@@ -117,6 +126,54 @@ static void profile_gives_fields_and_pseudo_headers_in_its_order(void **state)
                         "accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\n"
                         "sec-fetch-site: cross-site\naccept-encoding: gzip, deflate, br\nsec-fetch-mode: navigate\n"
                         "user-agent: mine\naccept-language: en-US,en;q=0.9\nsec-fetch-dest: document\nx-own: 1\n");
+    request_defaults_fini(&base);
+}
+
+static void languages_are_the_connections_in_the_profiles_place(void **state)
+{
+    struct conn conn = {.language = "sv,da;q=0.9", .language_len = 11};
+
+    (void)state;
+    set("header", "Cookie: a=b");
+    start_profile("ios-12-iphone");
+    f.conn = &conn;
+    for (unsigned crossed = 0; crossed < 2; crossed++) {
+        f.m.flags = crossed ? TASK_CROSSED : 0;
+        for (unsigned own = 0; own < 2; own++) {
+            f.headers = own ? span("X-Own: 1\r\n") : (struct span){0};
+            buffer_clear(&out);
+            request_put_h1(&d, &f, &out);
+            buffer_append_char(&out, '\0');
+            assert_non_null(strstr(out.data, "*/*;q=0.8\r\nAccept-Language: sv,da;q=0.9\r\nAccept-Encoding: "));
+            assert_int_equal(strstr(out.data, "Cookie: a=b\r\n") != NULL, !crossed);
+            assert_non_null(strstr(h2_text(), "\naccept-language: sv,da;q=0.9\naccept-encoding: "));
+        }
+    }
+    f.headers = span("accept-language: tlh\r\n");
+    buffer_clear(&out);
+    request_put_h1(&d, &f, &out);
+    buffer_append_char(&out, '\0');
+    assert_null(strstr(out.data, "sv,da"));
+    assert_non_null(strstr(out.data, "accept-language: tlh\r\n"));
+    assert_null(strstr(h2_text(), "sv,da"));
+    request_defaults_fini(&base);
+}
+
+static void languages_that_an_option_gives_win(void **state)
+{
+    struct conn conn = {.language = "sv,da;q=0.9", .language_len = 11};
+
+    (void)state;
+    set("header", "Accept-Language: tlh");
+    start_profile("ios-12-iphone");
+    f.conn = &conn;
+    buffer_clear(&out);
+    request_put_h1(&d, &f, &out);
+    buffer_append_char(&out, '\0');
+    assert_null(strstr(out.data, "sv,da"));
+    assert_non_null(strstr(out.data, "*/*;q=0.8\r\nAccept-Language: tlh\r\nAccept-Encoding: "));
+    assert_null(strstr(h2_text(), "sv,da"));
+    request_defaults_fini(&base);
 }
 
 static void port_stands_in_host_unless_it_is_the_schemes_own(void **state)
@@ -359,6 +416,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test(plain_get_has_host_agent_and_accept),
         test(profile_gives_fields_and_pseudo_headers_in_its_order),
+        test(languages_are_the_connections_in_the_profiles_place),
+        test(languages_that_an_option_gives_win),
         test(port_stands_in_host_unless_it_is_the_schemes_own),
         test(target_can_hold_no_blank_and_no_line_end),
         test(option_headers_replace_the_built_in_ones),

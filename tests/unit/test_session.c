@@ -92,6 +92,14 @@ static struct store_session take_told(void)
     return session;
 }
 
+/* What the worker keeps of the host, without a profile. */
+static struct host_session *kept_of(const struct fixture_host *of)
+{
+    struct draw draw = {0};
+
+    return pool_session_of(fixture_pool_host(&x, of), browser_draw(x.w, UINT64_C(1) << PROFILE_NONE, &draw));
+}
+
 /* Writes into the map what the coordinator would; the host forgets what it has, as if it were another worker's. */
 static void share(const char *name, const struct store_session *session)
 {
@@ -104,10 +112,16 @@ static void share(const char *name, const struct store_session *session)
     store_session_put(s, key, len, session);
     store_close(s);
     x.w->sessions = session_map_new(&x.w->options, place->dir);
-    struct pool_host *there = x.w->pool ? pool_host_get(x.w->pool, host->index, host->generation) : NULL;
-    assert_non_null(there);
-    pool_keep_session(there, NULL);
-    there->session_ask_us = 0;
+    pool_keep_session(kept_of(host), NULL);
+    kept_of(host)->ask_us = 0;
+}
+
+static void context_of(const struct options *options, uint8_t out[STORE_SESSION_CONTEXT_BYTES])
+{
+    uint8_t base[STORE_SESSION_CONTEXT_BYTES];
+
+    session_context(options, base);
+    session_context_of(base, "", out);
 }
 
 static void new_session_is_told_of_once(void **state)
@@ -124,13 +138,13 @@ static void new_session_is_told_of_once(void **state)
         assert_int_equal(told->m.host, host->index);
         assert_int_equal(told->m.host_generation, host->generation);
         struct store_session session = take_told();
-        session_context(&x.w->options, context);
+        context_of(&x.w->options, context);
         assert_memory_equal(session.context, context, sizeof context);
         assert_in_range(session.expires_wall_us, clock_wall_us() + 60000000, clock_wall_us() + 604800000000u);
         assert_resumed(fetch_anew(), true);
         assert_int_equal(told_sessions(), 1);
         /* When its time has come, a newer one is told of. */
-        fixture_pool_host(&x, host)->session_tell_us = 0;
+        kept_of(host)->tell_us = 0;
         fetch_anew();
         assert_int_equal(told_sessions(), version == TLS1_3_VERSION ? 2 : 1);
         finish();
@@ -158,7 +172,7 @@ static void full_ring_drops_the_note_and_keeps_the_records(void **state)
     x.reader_stopped = false;
     fixture_until(&x, told_records() == x.asked);
     assert_int_equal(told_sessions(), 0);
-    assert_int_equal(fixture_pool_host(&x, host)->session_tell_us, 0);
+    assert_int_equal(kept_of(host)->tell_us, 0);
     finish();
 }
 
@@ -184,11 +198,11 @@ static void map_is_asked_once_a_second_at_most(void **state)
     fetch_anew();
     struct store_session session = take_told();
     share("a.test", &session);
-    fixture_pool_host(&x, host)->session_ask_us = clock_us() + 60000000;
+    kept_of(host)->ask_us = clock_us() + 60000000;
     assert_resumed(fetch_anew(), false);
     share("other.test", &session);
     fetch_anew();
-    assert_in_range(fixture_pool_host(&x, host)->session_ask_us, clock_us(), clock_us() + 1000000);
+    assert_in_range(kept_of(host)->ask_us, clock_us(), clock_us() + 1000000);
     finish();
 }
 
@@ -241,7 +255,7 @@ static void unverified_session_is_not_resumed_whatever_its_record_says(void **st
     struct store_session session = take_told();
     x.w->options.insecure = false;
     SSL_CTX_set_verify(x.w->tls, SSL_VERIFY_PEER, NULL);
-    session_context(&x.w->options, context);
+    context_of(&x.w->options, context);
     memcpy(session.context, context, sizeof context);
     share("a.test", &session);
     fetch_anew();
@@ -296,7 +310,7 @@ static void refused_session_is_forgotten(void **state)
         assert_resumed(fetch_anew(), false);
         /* The map learns of a better one at once; its old one is not fetched again. */
         assert_int_equal(told_sessions(), told + 1);
-        assert_true(fixture_pool_host(&x, host)->session_ask_us > clock_us() + 30000000);
+        assert_true(kept_of(host)->ask_us > clock_us() + 30000000);
         assert_resumed(fetch_anew(), true);
         finish();
     }

@@ -1,6 +1,7 @@
 /* What workers tell of TLS sessions: what is kept, for whom, when it is written, and what ends the worker. */
 #include "tests/unit/coordinator_house.h"
 
+#include "common/profile_set.h"
 #include "coordinator/sessions.h"
 #include "shm/store_parts.h"
 #include "shm/store_session.h"
@@ -40,10 +41,15 @@ static size_t encode(uint8_t out[STORE_SESSION_RECORD_MAX], uint64_t expires)
     return store_session_encode(&session, out);
 }
 
+static uint32_t told_profile;
+
 static void tell(uint32_t host, uint32_t generation, const void *bytes, size_t len, size_t told_len)
 {
-    struct result_message m = {
-        .kind = RESULT_SESSION, .host = host, .host_generation = generation, .len = (uint32_t)told_len};
+    struct result_message m = {.kind = RESULT_SESSION,
+                               .host = host,
+                               .host_generation = generation,
+                               .len = (uint32_t)told_len,
+                               .status = told_profile};
     uint8_t *at = ring_reserve(&house->outbox[0], (uint32_t)(sizeof m + len));
 
     assert_non_null(at);
@@ -110,6 +116,29 @@ static void session_of_a_host_that_left_its_slot_is_dropped(void **state)
     end();
 }
 
+static void each_profile_has_a_session_of_its_own(void **state)
+{
+    char key[STORE_SESSION_KEY_MAX];
+    struct store_session session;
+
+    begin(*state);
+    told_profile = profile_set_find("edge-auto", 9);
+    tell_good(HOST_SECURE, generations[HOST_SECURE]);
+    told_profile = 0;
+    size_t len = store_session_key(key, "a.test", 6, 443, "edge-auto");
+    assert_int_equal(store_session_get(store, key, len, 0, &session), OUTCOME_OK);
+    assert_false(is_kept("a.test", 443));
+    end();
+    for (unsigned bad = 0; bad < 2; bad++) {
+        begin(*state);
+        told_profile = bad ? 255 : 256;
+        tell_good(HOST_SECURE, generations[HOST_SECURE]);
+        told_profile = 0;
+        assert_int_equal(house->fleet.kills[0], 1);
+        end();
+    }
+}
+
 static void message_that_makes_no_sense_ends_its_worker(void **state)
 {
     uint8_t bytes[STORE_SESSION_RECORD_MAX + 64] = {0};
@@ -159,9 +188,13 @@ static void workers_are_told_where_the_map_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(session_is_kept_for_its_host_and_soon_written),     CASE(many_sessions_do_not_wait_for_the_timer),
-        CASE(session_of_a_host_that_left_its_slot_is_dropped),   CASE(message_that_makes_no_sense_ends_its_worker),
-        CASE(expired_sessions_are_dropped_while_the_fleet_runs), CASE(workers_are_told_where_the_map_is),
+        CASE(session_is_kept_for_its_host_and_soon_written),
+        CASE(many_sessions_do_not_wait_for_the_timer),
+        CASE(session_of_a_host_that_left_its_slot_is_dropped),
+        CASE(message_that_makes_no_sense_ends_its_worker),
+        CASE(each_profile_has_a_session_of_its_own),
+        CASE(expired_sessions_are_dropped_while_the_fleet_runs),
+        CASE(workers_are_told_where_the_map_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

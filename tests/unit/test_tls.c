@@ -102,7 +102,7 @@ static void profile_is_shown_and_resumed(void **state)
 {
     (void)state;
     start("a.test", options("profile=firefox-120-windows"));
-    assert_non_null(x.w->hello);
+    assert_true(x.w->hellos_open);
     for (size_t i = 0; i < 2; i++) {
         fixture_get(&x, host, 1);
         fixture_until_told(&x, i + 1, 0);
@@ -115,6 +115,28 @@ static void profile_is_shown_and_resumed(void **state)
         fixture_turns(&x, 2);
     }
     assert_int_equal(STATS_GET(x.w->page, hello_fallbacks), 0);
+    fixture_close(&x);
+}
+
+static void one_browser_never_resumes_what_another_began(void **state)
+{
+    uint64_t members = 0;
+
+    (void)state;
+    start("a.test", options("profile=browser=firefox", "seed=3"));
+    for (size_t i = 0; i < 12; i++) {
+        fixture_get(&x, host, 1);
+        fixture_until(&x, fixture_gauge(&x, conns_idle) == 1);
+        const struct conn *conn = TAILQ_FIRST(&fixture_pool_host(&x, host)->ready);
+        assert_int_equal(conn->tls_resumed, (members & conn->browser->member) != 0);
+        members |= conn->browser->member;
+        fixture_turns(&x, 3);
+        peer_close(origin_last(o));
+        fixture_until(&x, fixture_gauge(&x, conns_idle) == 0);
+        fixture_turns(&x, 2);
+    }
+    assert_true((members & (members - 1)) != 0);
+    assert_true(STATS_GET(x.w->page, resumptions) > 0);
     fixture_close(&x);
 }
 
@@ -146,7 +168,7 @@ static void plain_hello_is_had_by_option(void **state)
 {
     (void)state;
     start("a.test", options("profile=firefox-120-windows", "hello=plain"));
-    assert_null(x.w->hello);
+    assert_false(x.w->hellos_open);
     origin_spoil_extensions(o);
     fixture_get(&x, host, 1);
     fixture_until_told(&x, 1, 0);
@@ -298,6 +320,7 @@ int main(void)
         test(literal_address_has_no_sni),
         test(second_connection_resumes),
         test(profile_is_shown_and_resumed),
+        test(one_browser_never_resumes_what_another_began),
         test(other_name_is_not_accepted_under_a_profile),
         test(host_whose_exact_handshake_fails_here_gets_a_plain_one),
         test(plain_hello_is_had_by_option),

@@ -444,11 +444,11 @@ static void session_of_a_remembered_chain_is_as_good(void **state)
     open_origin(NULL);
     const struct fixture_host *host = fixture_host_at(&x, "a.test", o);
     connect_to(host, OUTCOME_OK, "\"resumed\":false");
-    struct pool_host *h = fixture_pool_host(&x, host);
-    pool_keep_session(h, NULL);
+    struct host_session *kept = fixture_pool_host(&x, host)->sessions;
+    pool_keep_session(kept, NULL);
     connect_to(host, OUTCOME_OK, "\"resumed\":false");
     assert_remembered(1);
-    assert_non_null(SSL_SESSION_get0_peer(h->session));
+    assert_non_null(SSL_SESSION_get0_peer(kept->session));
     connect_to(host, OUTCOME_OK, "\"resumed\":true");
     assert_remembered(1);
     fixture_close(&x);

@@ -91,7 +91,7 @@ void fixture_open(struct fixture *x, const struct fixture_plan *plan)
     assert_true(request_defaults_init(&w->defaults, &w->options, &reason));
     w->tls = tls_context_new(&w->options, &reason);
     assert_non_null(w->tls);
-    tls_open_profile(w);
+    browsers_open(w);
     w->verified = verify_table_new();
     w->pool = pool_new(w);
     health_open(w);
@@ -161,7 +161,8 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
                              .attempts = ask->attempts,
                              .started_us = ask->started_us,
                              .first_attempt_wall_us = ask->started_us ? clock_wall_us() : 0,
-                             .chain_count = (uint16_t)ask->chain_count};
+                             .chain_count = (uint16_t)ask->chain_count,
+                             .profile = ask->profile ? profile_set_find(ask->profile, strlen(ask->profile)) : 0};
     struct buffer text = {0}, url_text = {0}, first_text = {0};
     struct url url, first = {0};
     const char *reason = "";
@@ -519,7 +520,7 @@ void fixture_close(struct fixture *x)
     free(x->told);
     fetch_free_all(w);
     pool_free(w->pool);
-    tls_close_profile(w);
+    browsers_close(w);
     verify_table_free(w->verified);
     SSL_CTX_free(w->tls);
     request_defaults_fini(&w->defaults);

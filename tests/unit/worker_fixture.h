@@ -61,7 +61,7 @@ struct fixture {
 
 /* What a task asks for; what is NULL or 0 is absent. */
 struct ask {
-    const char *url, *method, *headers, *body, *tag, *first_url, *input;
+    const char *url, *method, *headers, *body, *tag, *first_url, *input, *profile;
     uint32_t flags; /* TASK_URL_IS_FIRST and TASK_INPUT_IS_URL follow by themselves */
     const uint16_t *chain;
     unsigned chain_count;
