@@ -19,6 +19,13 @@ def captured(hotfleet, certificates, profile):
     return capture.hello, capture.http2
 
 
+def without_language(value):
+    """Header fields but for the value of Accept-Language, which each connection draws."""
+    if not isinstance(value, list):
+        return value
+    return ["Accept-Language" if str(v).startswith("Accept-Language:") else v for v in value]
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory, certificates):
     """One capture of Chrome 120 for the tests that look at forms alone."""
@@ -51,7 +58,7 @@ def test_import_of_what_a_profile_sends_is_that_profile(hotfleet, certificates, 
     made = show(hotfleet, "mine", "--profiles", "own")
     known = show(hotfleet, profile)
     for key in ("ja3n", "ja4", "http2", "permuted", "user_agent", "headers"):
-        assert made[key] == known[key], key
+        assert without_language(made[key]) == without_language(known[key]), key
     if not known["permuted"]:
         assert made["ja3"] == known["ja3"]
     code, checked = check(hotfleet, "mine", "--profiles", "own")
