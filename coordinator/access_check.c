@@ -224,11 +224,11 @@ struct access_checks *access_checks_new(struct access *a)
 
 void access_checks_free(struct access_checks *c)
 {
-    struct check *check;
-
     for (size_t i = 0; i < BUCKETS; i++) {
-        while ((check = LIST_FIRST(&c->buckets[i])))
+        for (struct check *check = LIST_FIRST(&c->buckets[i]), *next; check; check = next) {
+            next = LIST_NEXT(check, link);
             drop(check);
+        }
     }
     buffer_fini(&c->scratch);
     free(c);

@@ -153,7 +153,9 @@ void conn_gather_free(struct conn_gather *c)
 {
     if (!c)
         return;
-    while (!TAILQ_EMPTY(&c->gatherings))
-        free_gathering(TAILQ_FIRST(&c->gatherings));
+    for (struct gathering *g = TAILQ_FIRST(&c->gatherings), *next; g; g = next) {
+        next = TAILQ_NEXT(g, link);
+        free_gathering(g);
+    }
     free(c);
 }

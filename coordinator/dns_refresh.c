@@ -205,7 +205,9 @@ void dns_refresh_free(struct dns_refresh *d)
 {
     if (!d)
         return;
-    while (!TAILQ_EMPTY(&d->under_way))
-        free_refreshing(TAILQ_FIRST(&d->under_way));
+    for (struct refreshing *r = TAILQ_FIRST(&d->under_way), *next; r; r = next) {
+        next = TAILQ_NEXT(r, link);
+        free_refreshing(r);
+    }
     free(d);
 }

@@ -91,7 +91,7 @@ static void tell(struct health *h, const char *event, const struct host *host)
     }
     log_event(LOG_INFO, event, "host=%.*s port=%u failures=%u delay_ms=%llu unlogged=%u", host->name_len, host->name,
               host->port, host->breaker.failures,
-              (unsigned long long)(host->breaker.delay_times * h->options->breaker_delay), h->unlogged);
+              (unsigned long long)host->breaker.delay_times * h->options->breaker_delay, h->unlogged);
     h->unlogged = 0;
 }
 

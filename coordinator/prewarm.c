@@ -397,8 +397,10 @@ void prewarm_free(struct prewarm *p)
 {
     if (!p)
         return;
-    while (!TAILQ_EMPTY(&p->warmings))
-        free_warming(TAILQ_FIRST(&p->warmings));
+    for (struct warming *w = TAILQ_FIRST(&p->warmings), *next; w; w = next) {
+        next = TAILQ_NEXT(w, link);
+        free_warming(w);
+    }
     event_free(p->timer);
     free(p);
 }

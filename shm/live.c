@@ -4,10 +4,10 @@
 #define READ_TRIES 16
 
 enum {
-    LIVE_ROWS = 0
-#define OPTION(id, type, category, fallback, min, max, flag, change, help) +1
+#define OPTION(id, type, category, fallback, min, max, flag, change, help) LIVE_ROW_##id,
 #include "common/options.def"
 #undef OPTION
+    LIVE_ROWS
 };
 _Static_assert(LIVE_ROWS <= LIVE_ROWS_MAX, "the region has room for the values of all options");
 _Static_assert(sizeof(struct region_live) == 64 + 8 * LIVE_ROWS_MAX, "struct region_live is part of the shared layout");

@@ -21,8 +21,8 @@
 
 #define PATH_BYTES_MAX  4352 /* a directory's name of PATH_MAX with a file's behind it */
 #define LOCK_NAME       "hotfleet.lock"
-#define LOCK_FILE_BYTES (64 * (STORE_READERS_MAX + 64)) /* more than LMDB makes of it */
-#define SESSION_LOOKS   4096                            /* records judged in one transaction */
+#define LOCK_FILE_BYTES (64 * ((off_t)STORE_READERS_MAX + 64)) /* more than LMDB makes of it */
+#define SESSION_LOOKS   4096                                   /* records judged in one transaction */
 
 static char reason[PATH_BYTES_MAX + 256];
 

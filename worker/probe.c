@@ -135,9 +135,7 @@ static bool root_is_forbidden(const struct conn *conn, unsigned status)
 /* The one place where a probe's status is judged. */
 static void judge(struct conn *conn, unsigned status)
 {
-    if (root_is_forbidden(conn, status)) {
-        health_count_success(conn);
-    } else if (access_judge_probe(conn, status) == ACCESS_BLACK) {
+    if (!root_is_forbidden(conn, status) && access_judge_probe(conn, status) == ACCESS_BLACK) {
         count_failure(conn, OUTCOME_IP_BLOCKED, status);
     } else if (status >= 500) {
         count_failure(conn, OUTCOME_OK, status);

@@ -122,7 +122,7 @@ static void answer_hello(struct scripted *s)
     while (shares.left > 0) {
         unsigned group = cursor_u16(&shares);
         struct cursor key = cursor_vector(&shares, 2);
-        if (group == GROUP_X25519)
+        if (group == GROUP_X25519 && key.left == 32)
             memcpy(theirs, key.at, 32);
     }
     EVP_PKEY *own = EVP_PKEY_Q_keygen(NULL, NULL, "X25519");

@@ -67,7 +67,7 @@ static void wait_for_trial(struct house *h)
 static void open_circuit_holds_tasks_back(void **state)
 {
     struct house *h = open_house(state, 3, 60000);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     for (int i = 0; i < 3; i++)
         add_at(h, "http://a.test/", HERE);
@@ -87,7 +87,7 @@ static void open_circuit_holds_tasks_back(void **state)
 static void half_open_circuit_lets_one_task_go_and_its_answer_closes(void **state)
 {
     struct house *h = open_house(state, 2, 20);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     for (int i = 0; i < 2; i++)
         add_at(h, "http://a.test/", HERE);
@@ -109,7 +109,7 @@ static void half_open_circuit_lets_one_task_go_and_its_answer_closes(void **stat
 static void failed_trial_ends_what_waits(void **state)
 {
     struct house *h = open_house(state, 2, 20);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     for (int i = 0; i < 2; i++)
         add_at(h, "http://a.test/", HERE);
@@ -135,7 +135,7 @@ static void failed_trial_ends_what_waits(void **state)
 static void trial_that_is_handed_back_or_lost_gives_way_to_the_next(void **state)
 {
     struct house *h = open_house(state, 1, 10);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     add_at(h, "http://a.test/", HERE);
     assert_int_equal(in_flight(h, m, 16), 1);
@@ -157,7 +157,7 @@ static void trial_that_is_handed_back_or_lost_gives_way_to_the_next(void **state
 static void late_answer_ends_the_hold(void **state)
 {
     struct house *h = open_house(state, 2, 60000);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     for (int i = 0; i < 4; i++)
         add_at(h, "http://a.test/", HERE);
@@ -173,7 +173,7 @@ static void late_answer_ends_the_hold(void **state)
 static void hold_that_the_server_asked_for_outlives_the_circuit(void **state)
 {
     struct house *h = open_house(state, 1, 10);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     for (int i = 0; i < 2; i++)
         add_at(h, "http://a.test/", HERE);
@@ -191,7 +191,7 @@ static void hold_that_the_server_asked_for_outlives_the_circuit(void **state)
 static void name_is_asked_for_anew_when_no_address_answers(void **state)
 {
     struct house *h = open_house(state, 30, 60000);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     h->options.dns_ttl_min = 60000;
     add(h, "http://a.test/");
@@ -214,7 +214,7 @@ static void name_is_asked_for_anew_when_no_address_answers(void **state)
 static void host_with_an_open_connection_keeps_its_addresses(void **state)
 {
     struct house *h = open_house(state, 30, 60000);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     struct host *host = add(h, "http://a.test/")->host;
     answer_ok(h, 2, 1);
@@ -257,7 +257,7 @@ static void next_run_knows_the_open_circuit(void **state)
 {
     struct store *s = open_map(*state);
     struct house *h = house_with_map(s, 1, 300);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     add_at(h, "http://a.test/", HERE);
     assert_int_equal(in_flight(h, m, 16), 1);
@@ -308,7 +308,7 @@ static void record_from_another_hand_does_no_harm(void **state)
     static const char origin[] = "http://a.test:80@" HERE;
     struct store *s = open_map(*state);
     struct house *h = house_with_map(s, 5, 20);
-    struct task_message m[16];
+    struct task_message m[16] = {0};
 
     store_health_put(s, origin, sizeof origin - 1,
                      &(struct store_health){.circuit = STORE_CIRCUIT_OPEN,

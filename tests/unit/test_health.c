@@ -245,7 +245,7 @@ static void average_moves_by_a_tenth(void **state)
     h->response_us = 1000000;
     health_on_answer(conn, 200, 2000000);
     assert_in_range(h->response_us, 1099999, 1100001);
-    health_on_failure(conn, OUTCOME_REQUEST_TIMEOUT, 3 * 1100000);
+    health_on_failure(conn, OUTCOME_REQUEST_TIMEOUT, UINT64_C(3) * 1100000);
     assert_in_range(h->response_us, 1319999, 1320001);
     health_on_failure(conn, OUTCOME_CONNECTION_CLOSED, 1);
     assert_in_range(h->response_us, 1319999, 1320001);

@@ -73,8 +73,8 @@ static void a_bad_line_changes_nothing(void **state)
     assert_false(set_lines(""));
     assert_false(set_lines("\n\n"));
     char *text = calloc(1, 300);
-    memset(text, '1', 299);
-    memcpy(text, "max_retries=", 12);
+    size_t len = (size_t)snprintf(text, 300, "max_retries=");
+    memset(text + len, '1', 299 - len);
     assert_false(set_lines(text));
     free(text);
     bool named[256] = {false};

@@ -13,7 +13,7 @@
 
 #include "common/pool_size.h"
 
-#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
 
 static void assert_size(struct pool_facts facts, int64_t workers, int64_t hosts_max, int64_t wanted, const char *bound)
 {
@@ -26,18 +26,18 @@ static void assert_size(struct pool_facts facts, int64_t workers, int64_t hosts_
 static void the_smallest_binds(void **state)
 {
     (void)state;
-    assert_size((struct pool_facts){1024, 64 * 1024 * MIB, 64}, 4, 4000000, 4 * (1024 - 64), "descriptors");
-    assert_size((struct pool_facts){1048576, 1024 * MIB, 64}, 4, 4000000, 8192, "memory");
-    assert_size((struct pool_facts){1048576, 64 * 1024 * MIB, 2}, 4, 4000000, 5000, "processors");
-    assert_size((struct pool_facts){1048576, 64 * 1024 * MIB, 64}, 4, 65536, 65535, "max_hosts");
+    assert_size((struct pool_facts){1024, 64 * GIB, 64}, 4, 4000000, INT64_C(4) * (1024 - 64), "descriptors");
+    assert_size((struct pool_facts){1048576, GIB, 64}, 4, 4000000, 8192, "memory");
+    assert_size((struct pool_facts){1048576, 64 * GIB, 2}, 4, 4000000, 5000, "processors");
+    assert_size((struct pool_facts){1048576, 64 * GIB, 64}, 4, 65536, 65535, "max_hosts");
     assert_size((struct pool_facts){1 << 30, UINT64_MAX, 4096}, 64, 4000000, 1000000, "its range");
 }
 
 static void there_is_always_one(void **state)
 {
     (void)state;
-    assert_size((struct pool_facts){64, 64 * 1024 * MIB, 2}, 4, 65536, 1, "descriptors");
-    assert_size((struct pool_facts){3, 64 * 1024 * MIB, 2}, 4, 65536, 1, "descriptors");
+    assert_size((struct pool_facts){64, 64 * GIB, 2}, 4, 65536, 1, "descriptors");
+    assert_size((struct pool_facts){3, 64 * GIB, 2}, 4, 65536, 1, "descriptors");
     assert_size((struct pool_facts){1024, 0, 2}, 4, 65536, 1, "memory");
 }
 

@@ -12,7 +12,7 @@
 #include "worker/verify.h"
 
 #define HOUR_S       3600
-#define LATER_S      (2 * HOUR_S)
+#define LATER_S      (2L * HOUR_S)
 #define START_US     5000000
 #define CERTS_MAX    24
 #define NAMES        "DNS:a.test,DNS:b.test,DNS:*.wild.test,IP:127.0.0.1"
@@ -82,7 +82,7 @@ static int free_certificates(void **state)
     X509 *all[] = {ca, intermediate, leaf, other, below, expired, foreign};
 
     (void)state;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         X509_free(all[i]);
     EVP_PKEY_free(ca_key);
     EVP_PKEY_free(key);
