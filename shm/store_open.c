@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "shm/dir_lock.h"
 #include "shm/store_parts.h"
 #include "shm/store_session.h"
 
@@ -46,50 +46,9 @@ static bool path_join(char out[PATH_BYTES_MAX], const char *dir, const char *nam
 /* One writer at a time: LMDB alone would let a second fleet in, and each would undo the other's records. */
 static enum outcome lock_directory(const char *dir, int *fd_out, const char **reason_out)
 {
-    char path[PATH_BYTES_MAX];
-    char pid[24] = "";
+    static const struct dir_lock_words words = {"state directory", "--state"};
 
-    if (!path_join(path, dir, LOCK_NAME))
-        return refuse(reason_out, "the name of the state directory is too long");
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return refuse(reason_out,
-                      "cannot write in the state directory \"%s\": %s; make it writable for user %u or choose another "
-                      "with --state",
-                      dir, strerror(errno), (unsigned)geteuid());
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int error = errno;
-        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
-        close(fd);
-        if (error != EWOULDBLOCK)
-            return refuse(reason_out, "cannot lock \"%s\": %s", path, strerror(error));
-        return refuse(reason_out,
-                      "the state directory \"%s\" is in use by another fleet (process %s): wait for it, or choose "
-                      "another directory with --state",
-                      dir, pid[0] ? pid : "unknown");
-    }
-    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    /* The number is a help in a message, nothing relies on it. */
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
-        log_event(LOG_DEBUG, "store-lock", "path=%s error=\"%s\"", path, strerror(errno));
-    *fd_out = fd;
-    return OUTCOME_OK;
-}
-
-/* True while a fleet holds the directory; then it has judged the map already. */
-static bool is_in_use(const char *dir)
-{
-    char path[PATH_BYTES_MAX];
-
-    if (!path_join(path, dir, LOCK_NAME))
-        return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool in_use = flock(fd, LOCK_SH | LOCK_NB) != 0;
-    close(fd);
-    return in_use;
+    return dir_lock(dir, LOCK_NAME, &words, fd_out, reason_out);
 }
 
 static enum outcome move_aside(const char *dir, const char **reason_out)
@@ -111,17 +70,22 @@ static enum outcome move_aside(const char *dir, const char **reason_out)
     return OUTCOME_OK;
 }
 
-/* LMDB writes its table of readers through a mapping: on a full disk that would end the process with SIGBUS, so its
- * blocks are taken beforehand. */
-static enum outcome reserve_lock_file(const char *dir, const char **reason_out)
+int store_reserve_lock_file(const char *path)
 {
-    char path[PATH_BYTES_MAX];
-    int fd = path_join(path, dir, "lock.mdb") ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int error = fd >= 0 ? posix_fallocate(fd, 0, LOCK_FILE_BYTES) : errno;
 
     if (fd >= 0)
         close(fd);
-    if (error == 0 || error == EOPNOTSUPP || error == EINVAL)
+    return error == EOPNOTSUPP || error == EINVAL ? 0 : error;
+}
+
+static enum outcome reserve_lock_file(const char *dir, const char **reason_out)
+{
+    char path[PATH_BYTES_MAX];
+    int error = path_join(path, dir, "lock.mdb") ? store_reserve_lock_file(path) : ENAMETOOLONG;
+
+    if (error == 0)
         return OUTCOME_OK;
     return refuse(reason_out,
                   "cannot write in the state directory \"%s\": %s; make room or choose another with --state", dir,
@@ -131,7 +95,8 @@ static enum outcome reserve_lock_file(const char *dir, const char **reason_out)
 static enum outcome prepare_directory(const char *dir, struct store *s, const char **reason_out)
 {
     if (s->read_only) {
-        if (!is_in_use(dir) && store_check_map(dir) == OUTCOME_CORRUPT)
+        /* While a fleet holds the directory it has judged the map already. */
+        if (!dir_lock_is_held(dir, LOCK_NAME, NULL) && store_check_map(dir) == OUTCOME_CORRUPT)
             return refuse(reason_out, "the map in \"%s\" is damaged: the next run with this --state makes a new one",
                           dir);
         return OUTCOME_OK;

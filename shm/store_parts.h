@@ -42,6 +42,10 @@ struct store {
 bool store_dns_is_of_use(const MDB_val *value, uint64_t now_wall_us);
 bool store_health_is_of_use(const MDB_val *value, uint64_t now_wall_us);
 
+/* LMDB writes its table of readers through a mapping: on a full disk that would end the process with SIGBUS, so the
+ * blocks of that file are taken beforehand. 0, or an errno. */
+must_check int store_reserve_lock_file(const char *path);
+
 /* Reads the whole map in `dir` in a child process, for at most a few seconds. OUTCOME_OK: sound, empty, absent, or not
  * to be judged (opening it will tell). OUTCOME_CORRUPT: damaged, or of another program. To be called before this
  * process opens the map itself. */
