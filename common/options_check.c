@@ -7,6 +7,7 @@
 #include "common/options_rows.h"
 #include "common/prewarm_entry.h"
 #include "common/profile_set.h"
+#include "common/shard.h"
 #include "common/source.h"
 #include "common/status_set.h"
 #include "common/token.h"
@@ -109,6 +110,17 @@ static bool raw_request_check(const struct options *o, struct options_error *err
     return true;
 }
 
+static bool shard_check(const struct options *o, struct options_error *error_out)
+{
+    char shown[OPTION_SHOW_MAX];
+    struct shard shard;
+
+    if (shard_parse(o->shard, &shard))
+        return true;
+    return options_fail(error_out, "shard \"%s\" (%s) is not of the form I/N with I from 1 to N, N at most %d",
+                        option_show(o->shard, shown), origin_of(o, "shard"), SHARD_COUNT_MAX);
+}
+
 static bool profile_check(const struct options *o, struct options_error *error_out)
 {
     char fault[PROFILE_FAULT_MAX];
@@ -206,5 +218,5 @@ bool options_check(const struct options *o, struct options_error *error_out)
     return request_check(o, error_out) && raw_request_check(o, error_out) && profile_check(o, error_out) &&
            bind_ip_check(o, error_out) && statuses_check(o, "healthy_status", &o->healthy_status, error_out) &&
            (o->blacklist_status.count == 0 || statuses_check(o, "blacklist_status", &o->blacklist_status, error_out)) &&
-           prewarm_check(o, error_out) && admin_check(o, error_out);
+           shard_check(o, error_out) && prewarm_check(o, error_out) && admin_check(o, error_out);
 }

@@ -51,6 +51,8 @@ static void put_result(struct buffer *b, const struct record *r)
     const struct outcome_row *row = outcome_row(r->outcome);
 
     json_member_bool(b, "failed", r->outcome != OUTCOME_OK);
+    if (r->dry_run)
+        json_member_bool(b, "dry_run", true);
     if (r->outcome == OUTCOME_OK)
         return;
     member_text(b, "error_code", row->name);

@@ -25,6 +25,7 @@ struct record {
     uint16_t port;
     uint64_t timestamp_wall_us;
     enum outcome outcome; /* OUTCOME_OK: answered */
+    bool dry_run;         /* nothing was asked for */
     const char *detail;   /* of a failure: a clause that says more than the outcome's own; NULL: none */
     struct span method;
     /* The answer; status 0: none. */

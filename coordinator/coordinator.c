@@ -3,28 +3,30 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/raw_request.h"
 #include "coordinator/access_admin.h"
 #include "coordinator/admin.h"
 #include "coordinator/chores.h"
+#include "coordinator/default_method.h"
 #include "coordinator/dispatch.h"
+#include "coordinator/dry_run.h"
+#include "coordinator/ends.h"
 #include "coordinator/feed.h"
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
 #include "coordinator/intake.h"
 #include "coordinator/layout.h"
 #include "coordinator/live.h"
+#include "coordinator/loop.h"
+#include "coordinator/overflow.h"
 #include "coordinator/progress.h"
 #include "coordinator/records.h"
 #include "coordinator/resolver.h"
@@ -42,13 +44,15 @@
 #define BLOCKED_LOOK_HOSTS 16
 #define FORCED_GRACE_MS    100
 #define CLOSING_GRACE_MS   3000
+#define TAKEN_LOOK_US      10000 /* how often a pipe's reader is looked at when all is written */
 
 struct coordinator {
     struct options *options;
     int argc; /* what they were loaded from */
     char **argv;
     struct event_base *base;
-    struct event *tick, *signals[5];
+    struct event *tick;
+    struct loop_signals signals;
     struct region region;
     struct region_header *shared;
     struct statedir state;
@@ -65,20 +69,20 @@ struct coordinator {
     struct live *live;
     struct access *access;
     struct steering *steering;
-    struct records *records;
+    struct ends ends;
+    struct overflow *overflow;
     struct results results;
     struct intake intake;
     struct feed *feed;
     struct progress *progress;
     struct stats_page *page;
-    int input_fd;
-    struct raw_request raw; /* without its bytes, which the workers read */
+    struct default_method default_method;
     bool draining, forced, output_gone;
     bool slot_freed; /* a connection was closed, or a worker died or was started, since blocked hosts were last looked
                         at */
     uint64_t blocked_at_us;
     int signal_number;
-    uint64_t drain_since_us, last_flush_us, last_store_us;
+    uint64_t drain_since_us, last_flush_us, last_store_us, job_at_us;
 };
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -159,7 +163,7 @@ static bool wants_more(void *user)
 {
     struct coordinator *c = user;
 
-    return !c->draining && !c->output_gone && !records_full(c->records) && intake_has_room(&c->intake) &&
+    return !c->draining && !c->output_gone && !records_full(c->ends.records) && intake_has_room(&c->intake) &&
            !steering_holds_input(c->steering);
 }
 
@@ -167,7 +171,19 @@ static void on_line(void *user, const struct feed_line *line)
 {
     struct coordinator *c = user;
 
-    intake_line(&c->intake, line);
+    if (!job_passes_over(c->ends.job, line->seq))
+        intake_line(&c->intake, line);
+}
+
+/* Lines read that are this run's: neither done by an earlier one nor another shard's. */
+static uint64_t lines_to_do(const struct coordinator *c)
+{
+    return feed_lines(c->feed) - job_lines_before(c->ends.job) - c->intake.others;
+}
+
+static uint64_t queued(const struct coordinator *c)
+{
+    return frontier_queued(c->frontier) + overflow_lines(c->overflow);
 }
 
 static void look(void *user, struct progress_view *view)
@@ -177,51 +193,23 @@ static void look(void *user, struct progress_view *view)
     *view = (struct progress_view){
         .done = c->results.done,
         .failed = c->results.failed,
-        .read = feed_lines(c->feed),
+        .read = lines_to_do(c),
         .in_flight = dispatch_given(c->dispatch),
-        .queued = frontier_queued(c->frontier),
+        .queued = queued(c),
         .input_ended = feed_ended(c->feed),
     };
 }
 
-/* Whatever is wrong with the file is told once, before anything is started. */
-static bool look_at_raw_request(struct coordinator *c)
+static bool open_overflow(struct coordinator *c)
 {
-    const char *path = c->options->raw_request;
-    const char *reason;
+    const char *reason = "";
 
-    if (!*path)
-        return true;
-    if (!raw_request_read(&c->raw, path, &reason)) {
-        log_event(LOG_ERROR, "no-raw-request", "file=\"%s\" error=\"%s\"", path, reason);
-        return false;
-    }
-    buffer_fini(&c->raw.bytes);
-    return true;
-}
-
-static bool open_input_output(struct coordinator *c)
-{
-    const struct options *o = c->options;
-
-    c->input_fd = *o->input && strcmp(o->input, "-") != 0 ? open(o->input, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
-    struct stat st;
-    if (c->input_fd >= 0 && fstat(c->input_fd, &st) == 0 && S_ISDIR(st.st_mode)) {
-        log_event(LOG_ERROR, "no-input", "file=\"%s\" error=\"it is a directory\"",
-                  *o->input ? o->input : "standard input");
-        return false;
-    }
-    if (c->input_fd < 0) {
-        log_event(LOG_ERROR, "no-input", "file=\"%s\" error=\"%s\"", o->input, strerror(errno));
-        return false;
-    }
-    const char *path = strcmp(o->output, "-") == 0 ? "" : o->output;
-    if (records_open(&c->records, c->base, path, on_writable, c) != OUTCOME_OK) {
-        log_event(LOG_ERROR, "no-output", "file=\"%s\" error=\"%s\"", *path ? path : "standard output",
-                  strerror(errno));
-        return false;
-    }
-    return true;
+    c->overflow = overflow_open(&(struct overflow_parts){c->base, c->frontier, c->results.tasks, c->options,
+                                                         c->state.path, intake_again, &c->intake},
+                                &reason);
+    if (!c->overflow)
+        log_event(LOG_ERROR, "no-overflow", "reason=\"%s\"", reason);
+    return c->overflow != NULL;
 }
 
 static bool open_parts(struct coordinator *c)
@@ -229,11 +217,13 @@ static bool open_parts(struct coordinator *c)
     const char *reason = "";
     struct options_error error;
 
-    if (!look_at_raw_request(c) || !open_input_output(c) || !layout_open_region(&c->region, c->options))
+    if (!layout_open_region(&c->region, c->options))
         return false;
     c->shared = c->region.header;
     c->page = region_page(&c->region, c->shared->workers);
-    if (!statedir_open(&c->state, c->options->state) ||
+    if (!statedir_open(&c->state, *c->options->state ? c->options->state
+                                  : c->ends.job      ? c->options->job
+                                                     : "") ||
         store_open(&c->store, c->state.path, false, &reason) != OUTCOME_OK) {
         log_event(LOG_ERROR, "no-state", "dir=\"%s\" reason=\"%s\"", c->state.path, reason);
         return false;
@@ -271,18 +261,7 @@ static bool open_parts(struct coordinator *c)
     return true;
 }
 
-/* Of lines that name none; absent when a raw request has none. */
-static struct span default_method(const struct coordinator *c)
-{
-    const struct options *o = c->options;
-    const char *method = *o->method ? o->method : *o->data ? "POST" : "GET";
-
-    if (!*o->raw_request)
-        return (struct span){method, strlen(method)};
-    return c->raw.method_len ? (struct span){c->raw.method, c->raw.method_len} : (struct span){0};
-}
-
-static void wire(struct coordinator *c)
+static bool wire(struct coordinator *c)
 {
     const struct options *o = c->options;
 
@@ -294,57 +273,54 @@ static void wire(struct coordinator *c)
         .chores = c->chores,
         .access = c->access,
         .health = c->upkeep.health,
-        .records = c->records,
+        .records = c->ends.records,
+        .job = c->ends.job,
         .sessions = c->sessions,
         .region = &c->region,
         .options = o,
         .page = c->page,
-        .default_method = default_method(c),
+        .default_method = c->default_method.method,
     };
     c->results.answers = answers_open(c->store, o);
     intake_init(&c->intake, &c->results, o);
-    c->feed = feed_open(c->base, c->input_fd, o->max_line, on_line, wants_more, c);
+    if (!open_overflow(c))
+        return false;
+    c->intake.overflow = c->overflow;
+    c->feed = feed_open(c->base, c->ends.input_fd, o->max_line, on_line, wants_more, c);
+    if (c->ends.job)
+        job_take_input(c->ends.job, c->feed);
     c->progress = progress_open(c->base, &c->region, o, look, c);
-}
-
-static void catch_signals(struct coordinator *c)
-{
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-        c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
-        if (!c->signals[i] || event_add(c->signals[i], NULL))
-            die("out of memory: no room for a signal's event");
-    }
+    return true;
 }
 
 static void flush(struct coordinator *c)
 {
     c->last_flush_us = clock_us();
-    if (records_flush(c->records) == OUTCOME_SYSTEM && !c->output_gone) {
+    if (records_flush(c->ends.records) == OUTCOME_SYSTEM && !c->output_gone) {
         c->output_gone = true;
         log_event(LOG_ERROR, "output-failed",
                   "error=\"%s\"; the run ends, lines without a whole record were not written", strerror(errno));
     }
-    STATS_SET(c->page, bytes_written, records_bytes_written(c->records));
+    STATS_SET(c->page, bytes_written, records_bytes_written(c->ends.records));
 }
 
 static bool finished(const struct coordinator *c)
 {
-    if (c->forced || c->output_gone || fleet_is_unfit(c->fleet))
+    if (c->forced || c->output_gone || fleet_is_unfit(c->fleet) || feed_differs(c->feed))
         return true;
     if (c->draining)
         return dispatch_given(c->dispatch) == 0 || clock_us() > drain_until(c);
-    return feed_ended(c->feed) && task_count(c->results.tasks) == 0;
+    return feed_ended(c->feed) && task_count(c->results.tasks) == 0 && overflow_lines(c->overflow) == 0;
 }
 
 static void publish_gauges(struct coordinator *c)
 {
     STATS_SET(c->page, lines, feed_lines(c->feed));
     STATS_SET(c->page, in_flight, dispatch_given(c->dispatch));
-    STATS_SET(c->page, queued, frontier_queued(c->frontier));
+    STATS_SET(c->page, queued, queued(c));
+    STATS_SET(c->page, overflow_lines, overflow_lines(c->overflow));
+    STATS_SET(c->page, overflow_bytes, overflow_bytes(c->overflow));
+    STATS_SET(c->page, overflowed, overflow_lines_total(c->overflow));
     STATS_ADD(c->page, turns, 1);
 }
 
@@ -379,6 +355,8 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 static uint64_t start_workers(struct coordinator *c, uint64_t now)
 {
+    if (c->options->dry_run)
+        return UINT64_MAX;
     unsigned running = fleet_running(c->fleet);
     uint64_t next = fleet_start_due(c->fleet, now);
 
@@ -406,25 +384,25 @@ static void unblock(struct coordinator *c, uint64_t now, unsigned answers)
 }
 
 /* Decides how to wait after a turn that took `taken` results. */
-static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool ring_full)
+static void rest(struct coordinator *c, unsigned taken, bool goes_on, bool ring_full)
 {
     uint64_t now = clock_us();
     uint64_t next = earlier(timers_next(&c->timers), start_workers(c, now));
 
-    next = earlier(next, c->upkeep.at_us);
+    next = earlier(next, earlier(c->upkeep.at_us, c->job_at_us));
     if (c->draining)
         next = earlier(next, drain_until(c));
     if (frontier_has_blocked(c->frontier))
         next = earlier(next, c->blocked_at_us + BLOCKED_LOOK_US);
-    if (records_due(c->records) || now - c->last_flush_us > FLUSH_AFTER_US)
+    if (records_due(c->ends.records) || now - c->last_flush_us > FLUSH_AFTER_US)
         flush(c);
     /* The map is written when there is nothing else to do, but also in a run that always has. */
-    bool idle = !feed_goes_on && !taken && !ring_full;
+    bool idle = !goes_on && !taken && !ring_full;
     if (now - c->last_store_us > (idle ? STORE_AFTER_US : STORE_BUSY_US)) {
         store_commit(c->store);
         c->last_store_us = now;
     }
-    if (feed_goes_on) {
+    if (goes_on) {
         wait_for_events(c, REGION_AWAKE, next);
     } else if (taken || ring_full) {
         wait_for_events(c, REGION_DOZING, earlier(next, now + DOZE_US));
@@ -438,6 +416,26 @@ static void rest(struct coordinator *c, unsigned taken, bool feed_goes_on, bool 
     }
 }
 
+/* What has room in memory is brought back before new lines are read. True when either could go on at once. */
+static bool take_lines(struct coordinator *c)
+{
+    bool more = !c->draining && !records_full(c->ends.records) && overflow_turn(c->overflow);
+
+    return feed_turn(c->feed) || more;
+}
+
+/* True when tasks were left that could go on at once: by a fleet that has no ring room, when `*ring_full_out`. */
+static bool give_out(struct coordinator *c, bool *ring_full_out)
+{
+    if (c->draining)
+        return false;
+    if (!c->options->dry_run) {
+        *ring_full_out = dispatch_run(c->dispatch);
+        return false;
+    }
+    return (feed_ended(c->feed) || !wants_more(c)) && dry_run_turn(&c->results);
+}
+
 static void run(struct coordinator *c)
 {
     start_workers(c, clock_us());
@@ -447,36 +445,40 @@ static void run(struct coordinator *c)
         timers_run(&c->timers, now, c->frontier);
         uint64_t answered = c->results.answered;
         unsigned taken = results_turn(&c->results);
-        bool feed_goes_on = feed_turn(c->feed);
+        bool goes_on = take_lines(c);
         upkeep_turn(&c->upkeep, now, c->draining);
         bool ring_full = false;
         unblock(c, now, (unsigned)(c->results.answered - answered));
-        if (!c->draining)
-            ring_full = dispatch_run(c->dispatch);
+        goes_on |= give_out(c, &ring_full);
         fleet_wake(c->fleet);
         atomic_store_explicit(&c->shared->input_ended, feed_ended(c->feed), memory_order_relaxed);
         publish_gauges(c);
         if (finished(c))
             break;
-        rest(c, taken, feed_goes_on, ring_full);
+        c->job_at_us = job_turn(c->ends.job, clock_us());
+        rest(c, taken, goes_on, ring_full);
     }
 }
 
 /* What is left to write goes out, waiting for a slow reader unless a second signal says otherwise. */
 static void finish_output(struct coordinator *c)
 {
-    while (!c->output_gone && !c->forced && !records_empty(c->records)) {
+    while (!c->output_gone && !c->forced && !records_empty(c->ends.records)) {
         flush(c);
-        if (!records_empty(c->records) && !c->output_gone)
+        if (!records_empty(c->ends.records) && !c->output_gone)
             event_base_loop(c->base, EVLOOP_ONCE);
     }
+    /* A job's lines are done when their records have left the pipe. */
+    while (c->ends.job && !c->output_gone && !c->forced && !records_reader_gone(c->ends.records) &&
+           records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records))
+        wait_for_events(c, REGION_DOZING, clock_us() + TAKEN_LOOK_US);
 }
 
 static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
 {
     if (c->output_gone)
         return EXIT_OUTPUT;
-    if (unfit)
+    if (unfit || feed_differs(c->feed))
         return EXIT_USAGE;
     if (c->forced)
         return 128 + c->signal_number;
@@ -493,6 +495,7 @@ static void close_parts(struct coordinator *c)
     feed_close(c->feed);
     intake_fini(&c->intake);
     resolver_close(c->resolver);
+    overflow_close(c->overflow);
     dispatch_free(c->dispatch);
     chores_free(c->chores);
     live_close(c->live);
@@ -508,32 +511,14 @@ static void close_parts(struct coordinator *c)
     if (c->store)
         store_close(c->store);
     statedir_close(&c->state);
-    records_close(c->records);
+    ends_close(&c->ends);
     timers_fini(&c->timers);
-    for (size_t i = 0; i < sizeof c->signals / sizeof c->signals[0]; i++) {
-        if (c->signals[i])
-            event_free(c->signals[i]);
-    }
+    loop_release_signals(&c->signals);
     if (c->tick)
         event_free(c->tick);
     event_base_free(c->base);
     if (c->region.base)
         region_close(&c->region);
-    if (c->input_fd > 0)
-        close(c->input_fd);
-}
-
-static struct event_base *make_base(void)
-{
-    struct event_config *config = event_config_new();
-    struct event_base *base;
-
-    if (!config)
-        return NULL;
-    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
-    base = event_base_new_with_config(config);
-    event_config_free(config);
-    return base;
 }
 
 static void raise_descriptor_limit(void)
@@ -553,31 +538,55 @@ static void tell_pool_size(const struct options *o)
                   o->auto_bound);
 }
 
+/* The last commit comes after the last write. */
+static int end_job(struct coordinator *c, int code, uint64_t left)
+{
+    bool finished = (code == EXIT_OK || code == EXIT_SOME_FAILED) && left == 0 && feed_ended(c->feed);
+
+    if (c->forced || job_end(c->ends.job, finished))
+        return code;
+    return code == EXIT_OK || code == EXIT_SOME_FAILED || code == EXIT_STOPPED ? EXIT_OUTPUT : code;
+}
+
+static int run_to_the_end(struct coordinator *c)
+{
+    loop_catch_signals(c->base, &c->signals, on_signal, c);
+    run(c);
+    finish_output(c);
+    uint64_t left = lines_to_do(c) - c->results.done;
+    int code = end_job(c, exit_code(c, left, fleet_is_unfit(c->fleet)), left);
+    fleet_close(c->fleet, c->forced ? FORCED_GRACE_MS : CLOSING_GRACE_MS);
+    progress_close(c->progress, left);
+    return code;
+}
+
+static int nothing_to_do(const struct coordinator *c)
+{
+    return c->options->fail_on_error && job_failed(c->ends.job) ? EXIT_SOME_FAILED : EXIT_OK;
+}
+
 int coordinator_run(struct options *options, int argc, char **argv)
 {
     struct coordinator *c = calloc(1, sizeof *c);
+    int code = EXIT_USAGE;
 
-    if (!c || !(c->base = make_base()) || !(c->tick = evtimer_new(c->base, on_tick, NULL)))
+    if (!c || !(c->base = loop_new()) || !(c->tick = evtimer_new(c->base, on_tick, NULL)))
         die("out of memory: no room for the coordinator");
     c->options = options;
     c->argc = argc;
     c->argv = argv;
     tell_pool_size(options);
     raise_descriptor_limit();
-    if (!open_parts(c)) {
+    enum ends_opened opened = default_method_find(&c->default_method, options)
+                                  ? ends_open(&c->ends, options, c->base, on_writable, c)
+                                  : ENDS_REFUSED;
+    if (opened == ENDS_NOTHING_TO_DO) {
+        code = nothing_to_do(c);
+    } else if (opened == ENDS_OPEN && open_parts(c) && wire(c)) {
+        code = run_to_the_end(c);
+    } else {
         fleet_close(c->fleet, 0);
-        close_parts(c);
-        free(c);
-        return EXIT_USAGE;
     }
-    wire(c);
-    catch_signals(c);
-    run(c);
-    finish_output(c);
-    uint64_t left = feed_lines(c->feed) - c->results.done;
-    int code = exit_code(c, left, fleet_is_unfit(c->fleet));
-    fleet_close(c->fleet, c->forced ? FORCED_GRACE_MS : CLOSING_GRACE_MS);
-    progress_close(c->progress, left);
     close_parts(c);
     free(c);
     return code;

@@ -11,6 +11,7 @@
 #include "common/log.h"
 
 #define CHUNK_BYTES 65536
+_Static_assert(CHUNK_BYTES >= INPUT_SUM_BYTES, "a block of sums is held until it is proven");
 
 struct feed {
     int fd;
@@ -26,6 +27,7 @@ struct feed {
     struct buffer carry; /* the start of a line whose end is not in the chunk */
     bool skipping;       /* the line was too long: drop up to its end */
     uint64_t seq, bytes_read, size;
+    struct input_sums *sums; /* or NULL */
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -139,9 +141,47 @@ static void finish(struct feed *f)
     f->ended = true;
 }
 
+/* What is in the chunk must not be used before more has come and shows that it is what it was. */
+static bool unproven(const struct feed *f)
+{
+    return f->sums && !f->at_end && input_sums_missing(f->sums) > 0;
+}
+
+static void take_bytes(struct feed *f, size_t n)
+{
+    if (f->sums)
+        input_sums_add(f->sums, f->chunk + f->end, n);
+    f->end += n;
+    f->bytes_read += n;
+}
+
+/* One read, behind what is unproven; a chunk has room for a whole block of sums. */
+static void read_more(struct feed *f)
+{
+    if (!unproven(f))
+        f->start = f->end = 0;
+    ssize_t n = read(f->fd, f->chunk + f->end, sizeof f->chunk - f->end);
+    if (n > 0) {
+        take_bytes(f, (size_t)n);
+    } else if (n == 0) {
+        f->at_end = true;
+        if (f->sums)
+            input_sums_end(f->sums);
+    } else if (errno != EINTR && errno != EAGAIN) {
+        log_event(LOG_ERROR, "input-failed", "error=\"%s\" line=%llu", strerror(errno), (unsigned long long)f->seq);
+        if (unproven(f))
+            f->end = 0;
+        f->at_end = f->failed = true;
+    }
+    if (f->sums && f->sums->differs) {
+        f->ended = true;
+        f->start = f->end = 0;
+    }
+}
+
 bool feed_turn(struct feed *f)
 {
-    if (f->ended || !cut_lines(f))
+    if (f->ended || (!unproven(f) && !cut_lines(f)))
         return false;
     if (f->at_end) {
         finish(f);
@@ -149,20 +189,10 @@ bool feed_turn(struct feed *f)
     }
     if (f->waiting)
         return false;
-    ssize_t n = read(f->fd, f->chunk, sizeof f->chunk);
-    if (n > 0) {
-        f->start = 0;
-        f->end = (size_t)n;
-        f->bytes_read += (uint64_t)n;
-    } else if (n == 0) {
-        f->at_end = true;
-    } else if (errno != EINTR && errno != EAGAIN) {
-        log_event(LOG_ERROR, "input-failed", "error=\"%s\" line=%llu", strerror(errno), (unsigned long long)f->seq);
-        f->at_end = f->failed = true;
-    }
-    bool go_on = cut_lines(f);
+    read_more(f);
+    bool go_on = f->ended ? false : unproven(f) || cut_lines(f);
     /* One read a turn: the next comes when there is something, so that a slow pipe never blocks the loop. */
-    if (f->readable && !f->at_end) {
+    if (f->readable && !f->at_end && !f->ended) {
         f->waiting = true;
         event_add(f->readable, NULL);
         return false;
@@ -173,6 +203,16 @@ bool feed_turn(struct feed *f)
 bool feed_ended(const struct feed *f)
 {
     return f->ended;
+}
+
+void feed_compare(struct feed *f, struct input_sums *sums)
+{
+    f->sums = sums;
+}
+
+bool feed_differs(const struct feed *f)
+{
+    return f->sums && f->sums->differs;
 }
 
 bool feed_failed(const struct feed *f)

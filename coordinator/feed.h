@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "coordinator/input_sums.h"
+
 struct feed;
 
 struct feed_line {
@@ -26,6 +28,11 @@ typedef bool (*feed_wants_more)(void *user);
 struct feed *feed_open(struct event_base *base, int fd, size_t max_line, feed_on_line on_line,
                        feed_wants_more wants_more, void *user);
 void feed_close(struct feed *f);
+/* Sums up what is read from now on, and uses no line before its bytes are known to be those of an earlier run, as far
+ * as that had read. `sums` is borrowed. */
+void feed_compare(struct feed *f, struct input_sums *sums);
+/* It ended because the input is not the one of the earlier run. */
+bool feed_differs(const struct feed *f);
 /* Reads and hands out lines as long as they are wanted, at most about one chunk. True when it could go on at once. */
 bool feed_turn(struct feed *f);
 /* The input is at its end and every line was handed out. */

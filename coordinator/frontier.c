@@ -33,6 +33,8 @@ struct frontier {
     struct watcher watchers[WATCHERS_MAX];
     unsigned watchers_count;
     struct frontier_keeper keeper; /* or none */
+    void (*on_low)(void *user, struct host *host);
+    void *low_user;
 };
 
 #define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
@@ -300,6 +302,12 @@ static void prepare(struct frontier *f, struct host *host)
         }
         return;
     }
+    if (f->options->dry_run) {
+        /* Nobody is going to connect. */
+        host->state = HOST_USABLE;
+        host->expires_wall_us = UINT64_MAX;
+        return;
+    }
     if (know_addresses(f, host))
         return;
     host->state = HOST_RESOLVING;
@@ -340,6 +348,29 @@ void frontier_add(struct frontier *f, struct task *task)
     }
     hosts_hold(f->hosts, task->host);
     enqueue(f, task, false);
+}
+
+struct host *frontier_host_of(struct frontier *f, const struct url *url, struct span ip)
+{
+    return hosts_get_origin(f->hosts, url, ip);
+}
+
+void frontier_add_new(struct frontier *f, struct task *task, struct host *host)
+{
+    task->host = host;
+    hosts_hold(f->hosts, host);
+    enqueue(f, task, false);
+}
+
+void frontier_watch_low(struct frontier *f, void (*on_low)(void *user, struct host *host), void *user)
+{
+    f->on_low = on_low;
+    f->low_user = user;
+}
+
+bool frontier_has_room(const struct frontier *f)
+{
+    return hosts_have_room(f->hosts);
 }
 
 void frontier_put_back(struct frontier *f, struct task *task)
@@ -475,6 +506,8 @@ struct task *frontier_take(struct frontier *f, struct host *host)
     task->place = TASK_NOWHERE;
     host->pending_count--;
     f->queued--;
+    if (host->overflow)
+        f->on_low(f->low_user, host);
     return task;
 }
 

@@ -33,8 +33,16 @@ struct frontier_keeper {
 /* One keeper at a time. */
 void frontier_set_keeper(struct frontier *f, const struct frontier_keeper *keeper);
 
-/* Takes a task in: new, or with a new URL after a redirect. */
+/* Takes a task in with a new URL, after a redirect. */
 void frontier_add(struct frontier *f, struct task *task);
+/* The host that a line is for, made when new; nothing holds it yet. NULL: there is no room for a further host. */
+struct host *frontier_host_of(struct frontier *f, const struct url *url, struct span ip);
+/* Takes a new task of that host in. */
+void frontier_add_new(struct frontier *f, struct task *task, struct host *host);
+/* Has `on_low` called for each task that is taken from the queue of a host which has lines in the overflow. */
+void frontier_watch_low(struct frontier *f, void (*on_low)(void *user, struct host *host), void *user);
+/* A further host can be had. */
+bool frontier_has_room(const struct frontier *f);
 /* Back to the head of its host's queue: handed back, or its worker died. */
 void frontier_put_back(struct frontier *f, struct task *task);
 /* Back into its host's queue after `delay_ms`. */

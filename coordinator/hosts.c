@@ -9,7 +9,7 @@ struct hosts {
     struct region *region;
     struct addresses *addresses;
     struct host **buckets;
-    uint32_t mask, count, max;
+    uint32_t mask, count, max, held;
     uint32_t slots_used;  /* of the shared table, from the start */
     uint32_t *free_slots; /* stack of those given back */
     struct host **slots;  /* by slot */
@@ -187,6 +187,7 @@ struct host *hosts_get(struct hosts *h, const struct task *task)
 
 void hosts_hold(struct hosts *h, struct host *host)
 {
+    h->held += host->held_count == 0;
     if (host->held_count++ == 0 && host->list == HOST_IDLE) {
         TAILQ_REMOVE(&h->idle, host, link);
         host->list = HOST_UNLISTED;
@@ -195,6 +196,7 @@ void hosts_hold(struct hosts *h, struct host *host)
 
 void hosts_let_go(struct hosts *h, struct host *host)
 {
+    h->held -= host->held_count == 1;
     if (--host->held_count == 0 && host->list == HOST_UNLISTED) {
         TAILQ_INSERT_TAIL(&h->idle, host, link);
         host->list = HOST_IDLE;
@@ -233,6 +235,14 @@ void hosts_watch(struct hosts *h, void (*on_forget)(void *user, struct host *hos
 uint32_t hosts_count(const struct hosts *h)
 {
     return h->count;
+}
+
+/* Hosts that hold nothing make room for new ones; a few slots are kept for what redirects lead to. */
+bool hosts_have_room(const struct hosts *h)
+{
+    uint32_t kept = h->max / 16;
+
+    return h->held + kept < h->max;
 }
 
 void hosts_use_judge(struct hosts *h, hosts_judge judge, void *user)

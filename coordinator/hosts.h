@@ -52,6 +52,7 @@ struct host {
     uint64_t probe_at_us;              /* monotonic: when its connections are next looked after; 0 not known yet */
     uint64_t probed_wall_us;           /* connections last looked after; 0 never */
     uint32_t slot, done_in_slot, pace; /* answers per slot of time lately: how many tasks to give ahead */
+    struct overflow_queue *overflow;   /* its lines that the window has no room for, see overflow.h; NULL: none */
     bool refused;                      /* its last task was handed back, */
     uint32_t refused_by;               /* by this worker */
     uint32_t wanted;                   /* connections that its given tasks keep busy, as planned by dispatch */
@@ -83,6 +84,8 @@ uint32_t hosts_find_address(const struct hosts *h, const struct address *address
 /* Calls for each host; `each` must not make or forget any. */
 void hosts_each(const struct hosts *h, void (*each)(void *user, struct host *host), void *user);
 uint32_t hosts_count(const struct hosts *h);
+/* A further host can be had, or nearly all slots are free for those that hold nothing. */
+bool hosts_have_room(const struct hosts *h);
 /* Calls `each` for the hosts in one part of the table, of `parts` in all; `*hand` remembers which is next. `each` must
  * neither add nor forget hosts. */
 void hosts_walk(struct hosts *h, uint32_t *hand, uint32_t parts, void (*each)(void *user, struct host *host),

@@ -3,16 +3,11 @@
 
 #include <stdio.h>
 
-/* The window counts URLs; long lines count for more, so that its memory has a bound too. */
-#define WINDOW_BYTES_PER_URL 4096
-#define WINDOW_BYTES_MIN     (8u << 20)
-
 void intake_init(struct intake *i, struct results *results, const struct options *options)
 {
-    size_t bytes = (size_t)options->window * WINDOW_BYTES_PER_URL;
-
     *i = (struct intake){.results = results, .options = options};
-    i->bytes_max = bytes > WINDOW_BYTES_MIN ? bytes : WINDOW_BYTES_MIN;
+    /* The options were checked. */
+    (void)shard_parse(options->shard, &i->shard);
 }
 
 void intake_fini(struct intake *i)
@@ -23,7 +18,69 @@ void intake_fini(struct intake *i)
 
 bool intake_has_room(const struct intake *i)
 {
-    return task_count(i->results->tasks) < (uint32_t)i->options->window && task_bytes(i->results->tasks) < i->bytes_max;
+    return task_room(i->results->tasks) && frontier_has_room(i->results->frontier) &&
+           (!i->overflow || overflow_has_room(i->overflow));
+}
+
+/* A line of another shard counts as done, without a record. */
+static bool is_ours(struct intake *i, uint64_t seq, const char *name, size_t len)
+{
+    bool ours = shard_has(&i->shard, name, len);
+
+    if (!ours) {
+        i->others++;
+        results_pass_over(i->results, seq);
+    }
+    return ours;
+}
+
+static void refuse_long_line(struct intake *i, const struct feed_line *line, struct span input)
+{
+    char text[96];
+
+    snprintf(text, sizeof text, "the line is longer than %llu bytes; --max-line raises the limit",
+             (unsigned long long)i->options->max_line);
+    if (is_ours(i, line->seq, input.data, input.len))
+        results_refuse(i->results, line->seq, input, true, (struct span){0}, NULL, OUTCOME_INVALID_URL, text);
+}
+
+/* Parses the line's text into i->line and *url_out. */
+static enum outcome parse(struct intake *i, const char *text, size_t len, struct url *url_out, const char **reason_out)
+{
+    enum outcome outcome = input_line_parse(text, len, &i->line, reason_out);
+
+    if (outcome == OUTCOME_OK)
+        outcome = url_parse(i->line.url, i->line.url_len, NULL, &i->url_text, url_out, reason_out);
+    if (outcome == OUTCOME_OK && *i->options->raw_request &&
+        (i->line.method || i->line.headers || i->line.body || i->line.validate)) {
+        outcome = OUTCOME_INVALID_URL;
+        *reason_out = "\"method\", \"headers\", \"body\" and \"validate\" cannot be given beside raw_request, whose "
+                      "bytes are all that is sent";
+    }
+    return outcome;
+}
+
+/* What is in i->line becomes a task of `host`; the window has room for it. */
+static void take_in(struct intake *i, struct host *host, uint64_t seq, struct span input, const struct url *url)
+{
+    if (i->line.body && !i->line.method) {
+        i->line.method = "POST";
+        i->line.method_len = 4;
+    }
+    i->line.validate |= i->options->validate;
+    struct task *task = task_new(i->results->tasks, seq, input.data, input.len, &i->line, url);
+    if (!task)
+        return;
+    if (host)
+        frontier_add_new(i->results->frontier, task, host);
+    else
+        results_fail(i->results, task, OUTCOME_RESOURCE_EXHAUSTED, NULL);
+}
+
+/* A byte order mark at the head of a file belongs to none of its lines (RFC 3629 6). */
+static size_t mark_bytes(uint64_t seq, struct span input)
+{
+    return seq == 1 && input.len >= 3 && memcmp(input.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
 void intake_line(struct intake *i, const struct feed_line *line)
@@ -33,36 +90,38 @@ void intake_line(struct intake *i, const struct feed_line *line)
     struct url url;
 
     if (line->too_long) {
-        char text[96];
-        snprintf(text, sizeof text, "the line is longer than %llu bytes; --max-line raises the limit",
-                 (unsigned long long)i->options->max_line);
-        results_refuse(i->results, line->seq, input, true, (struct span){0}, NULL, OUTCOME_INVALID_URL, text);
+        refuse_long_line(i, line, input);
         return;
     }
-    /* A byte order mark at the head of a file belongs to none of its lines (RFC 3629 6). */
-    size_t mark = line->seq == 1 && input.len >= 3 && memcmp(input.data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    enum outcome outcome = input_line_parse(input.data + mark, input.len - mark, &i->line, &reason);
-    if (outcome == OUTCOME_OK)
-        outcome = url_parse(i->line.url, i->line.url_len, NULL, &i->url_text, &url, &reason);
-    if (outcome == OUTCOME_OK && *i->options->raw_request &&
-        (i->line.method || i->line.headers || i->line.body || i->line.validate)) {
-        outcome = OUTCOME_INVALID_URL;
-        reason = "\"method\", \"headers\", \"body\" and \"validate\" cannot be given beside raw_request, whose bytes "
-                 "are all "
-                 "that is sent";
-    }
+    size_t mark = mark_bytes(line->seq, input);
+    enum outcome outcome = parse(i, input.data + mark, input.len - mark, &url, &reason);
     if (outcome != OUTCOME_OK) {
         struct span tag = {i->line.tag, i->line.tag_len};
-        results_refuse(i->results, line->seq, input, false, tag, NULL, outcome, reason);
+        if (is_ours(i, line->seq, input.data, input.len))
+            results_refuse(i->results, line->seq, input, false, tag, NULL, outcome, reason);
         return;
     }
-    if (i->line.body && !i->line.method) {
-        i->line.method = "POST";
-        i->line.method_len = 4;
-    }
-    i->line.validate |= i->options->validate;
-    /* The feed asks for room before each line, so there is a slot. */
-    struct task *task = task_new(i->results->tasks, line->seq, input.data, input.len, &i->line, &url);
-    if (task)
-        frontier_add(i->results->frontier, task);
+    if (!is_ours(i, line->seq, url.text + url.host_offset, url.host_len))
+        return;
+    struct host *host = frontier_host_of(i->results->frontier, &url, (struct span){i->line.ip, i->line.ip_len});
+    if (host && i->overflow && overflow_wants(i->overflow, host))
+        overflow_add(i->overflow, host, line->seq, input.data, input.len);
+    else
+        take_in(i, host, line->seq, input, &url);
+}
+
+void intake_again(void *user, struct host *host, uint64_t seq, const char *text, size_t len)
+{
+    struct intake *i = user;
+    struct span input = {text, len};
+    size_t mark = mark_bytes(seq, input);
+    const char *reason = NULL;
+    struct url url;
+    enum outcome outcome = parse(i, text + mark, len - mark, &url, &reason);
+
+    /* It was valid when it came. */
+    if (outcome == OUTCOME_OK)
+        take_in(i, host, seq, input, &url);
+    else
+        results_refuse(i->results, seq, input, false, (struct span){0}, NULL, outcome, reason);
 }

@@ -377,7 +377,8 @@ struct prewarm *prewarm_new(const struct steering_parts *parts)
         die("out of memory: no room for the timer of pre-warms");
     frontier_watch(parts->frontier, on_answer, p);
     admin_add(parts->admin, actions, sizeof actions / sizeof actions[0], p);
-    begin_options(p);
+    if (!parts->options->dry_run)
+        begin_options(p);
     return p;
 }
 

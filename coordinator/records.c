@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@
 
 struct records {
     int fd;
-    bool own_fd, is_file, is_socket;
+    bool own_fd, is_file, is_socket, is_pipe;
     bool broken, waiting;
     struct event *writable; /* NULL for a regular file */
     records_on_writable on_writable;
@@ -50,11 +51,11 @@ static int open_again(int fd, mode_t mode)
     return open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 }
 
-enum outcome records_open(struct records **records_out, struct event_base *base, const char *path,
+enum outcome records_open(struct records **records_out, struct event_base *base, const char *path, bool keep,
                           records_on_writable on_writable_call, void *user)
 {
     struct stat st;
-    int fd = *path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : STDOUT_FILENO;
+    int fd = *path ? open(path, O_WRONLY | O_CREAT | (keep ? 0 : O_TRUNC) | O_CLOEXEC, 0666) : STDOUT_FILENO;
 
     if (fd < 0 || fstat(fd, &st) != 0)
         return OUTCOME_SYSTEM;
@@ -64,6 +65,7 @@ enum outcome records_open(struct records **records_out, struct event_base *base,
     *r = (struct records){.fd = fd, .own_fd = *path != '\0', .on_writable = on_writable_call, .user = user};
     r->is_file = S_ISREG(st.st_mode);
     r->is_socket = S_ISSOCK(st.st_mode);
+    r->is_pipe = S_ISFIFO(st.st_mode);
     int again = open_again(fd, st.st_mode);
     if (again >= 0) {
         if (r->own_fd)
@@ -201,4 +203,65 @@ enum outcome records_flush(struct records *r)
 unsigned long long records_bytes_written(const struct records *r)
 {
     return r->written;
+}
+
+unsigned long long records_bytes_taken(const struct records *r)
+{
+    int in_pipe = 0;
+
+    if (r->is_pipe && ioctl(r->fd, FIONREAD, &in_pipe) == 0 && in_pipe > 0 && (unsigned)in_pipe <= r->written)
+        return r->written - (unsigned)in_pipe;
+    return r->written;
+}
+
+unsigned long long records_bytes_added(const struct records *r)
+{
+    return r->written + unwritten(r);
+}
+
+bool records_broken(const struct records *r)
+{
+    return r->broken;
+}
+
+bool records_reader_gone(const struct records *r)
+{
+    struct pollfd fd = {.fd = r->fd, .events = POLLOUT};
+
+    return (r->is_pipe || r->is_socket) && poll(&fd, 1, 0) > 0 && (fd.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
+int records_fd(const struct records *r)
+{
+    return r->fd;
+}
+
+bool records_to_file(const struct records *r)
+{
+    return r->is_file;
+}
+
+/* Whoever appends (>>) writes at the end, wherever the position is. */
+static bool appends(const struct records *r)
+{
+    int flags = fcntl(r->fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_APPEND);
+}
+
+uint64_t records_position(const struct records *r)
+{
+    off_t at = lseek(r->fd, 0, appends(r) ? SEEK_END : SEEK_CUR);
+
+    return at > 0 ? (uint64_t)at : 0;
+}
+
+bool records_cut(struct records *r, uint64_t bytes)
+{
+    struct stat st;
+
+    errno = 0;
+    if (fstat(r->fd, &st) != 0 || (uint64_t)st.st_size < bytes || ftruncate(r->fd, (off_t)bytes) != 0)
+        return false;
+    return lseek(r->fd, (off_t)bytes, SEEK_SET) == (off_t)bytes;
 }

@@ -7,8 +7,9 @@
 
 #define DEATHS_MAX 5 /* workers that may die holding one task before it is given up */
 
-static void count(struct results *r, enum outcome outcome)
+static void count(struct results *r, uint64_t seq, enum outcome outcome)
 {
+    job_mark(r->job, seq, outcome);
     r->done++;
     r->outcomes[outcome]++;
     if (outcome != OUTCOME_OK)
@@ -28,7 +29,7 @@ static void put(struct results *r, const struct record *record)
 {
     record_format(records_buffer(r->records), record);
     records_added(r->records);
-    count(r, record->outcome);
+    count(r, record->seq, record->outcome);
     STATS_ADD(r->page, records, 1);
     STATS_ADD(r->page, failed, record->outcome != OUTCOME_OK);
     STATS_ADD(r->page, outcomes[record->outcome], 1);
@@ -112,7 +113,7 @@ static bool put_kept(struct results *r, const struct task *task, enum outcome ou
     struct record_stale stale = {.members = kept.members, .since_wall_us = kept.since_wall_us, .reason = outcome};
     record_format_stale(records_buffer(r->records), &record, &stale);
     records_added(r->records);
-    count(r, OUTCOME_OK);
+    count(r, task->seq, OUTCOME_OK);
     STATS_ADD(r->page, stale_answers, 1);
     return true;
 }
@@ -136,6 +137,20 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
         put(r, &record);
     }
     end_task(r, task);
+}
+
+void results_dry(struct results *r, struct task *task)
+{
+    struct record record = record_of(r, task);
+
+    record.dry_run = true;
+    put(r, &record);
+    end_task(r, task);
+}
+
+void results_pass_over(struct results *r, uint64_t seq)
+{
+    job_mark_passed(r->job, seq);
 }
 
 /* The log in a record line that a worker made: it stands before the tag, which ends the line. */
@@ -173,7 +188,7 @@ static void finish(struct results *r, struct task *task, const struct result_mes
     }
     if (!replaced) {
         records_added(r->records);
-        count(r, (enum outcome)m->outcome);
+        count(r, task->seq, (enum outcome)m->outcome);
     }
     dispatch_count_answer(r->dispatch, task->host);
     end_task(r, task);

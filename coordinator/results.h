@@ -13,6 +13,7 @@
 #include "coordinator/fleet.h"
 #include "coordinator/frontier.h"
 #include "coordinator/health.h"
+#include "coordinator/job.h"
 #include "coordinator/records.h"
 #include "coordinator/sessions.h"
 #include "coordinator/task.h"
@@ -23,6 +24,7 @@ struct results {
     struct frontier *frontier;
     struct dispatch *dispatch;
     struct records *records;
+    struct job *job; /* NULL: the run is none */
     struct chores *chores;
     struct sessions *sessions; /* NULL: what workers tell of them is not kept */
     struct access *access;     /* NULL: what answers say of addresses is not kept */
@@ -48,5 +50,9 @@ void results_fail(struct results *r, struct task *task, enum outcome outcome, co
 /* Makes the record of a line that never became a task. `url`: NULL when it did not parse. */
 void results_refuse(struct results *r, uint64_t seq, struct span input, bool input_truncated, struct span tag,
                     const struct url *url, enum outcome outcome, const char *detail);
+/* Makes the record of a task that a dry run would have fetched, and frees it. */
+void results_dry(struct results *r, struct task *task);
+/* The line is done without a record. */
+void results_pass_over(struct results *r, uint64_t seq);
 /* A message waits in some ring. */
 bool results_waiting(const struct results *r);

@@ -7,13 +7,16 @@
 #include "shm/task.h"
 
 #define CHAIN_BYTES (TASK_CHAIN_MAX * sizeof(uint16_t))
-#define AVOID_BYTES (TASK_AVOID_MAX * sizeof(uint32_t))
+/* What a task may take of the window on average. */
+#define WINDOW_BYTES_PER_TASK 4096
+#define WINDOW_BYTES_MIN      (8u << 20)
+#define AVOID_BYTES           (TASK_AVOID_MAX * sizeof(uint32_t))
 
 struct task_table {
     struct task **slots;
     uint32_t *free_slots; /* stack */
     uint32_t free_count, max;
-    size_t bytes;
+    size_t bytes, bytes_max;
 };
 
 static void *must_alloc(void *memory, size_t bytes)
@@ -28,6 +31,9 @@ struct task_table *task_table_new(uint32_t max)
     struct task_table *t = must_alloc(calloc(1, sizeof *t), sizeof *t);
 
     t->max = t->free_count = max;
+    t->bytes_max = (size_t)max * WINDOW_BYTES_PER_TASK;
+    if (t->bytes_max < WINDOW_BYTES_MIN)
+        t->bytes_max = WINDOW_BYTES_MIN;
     t->slots = must_alloc(calloc(max, sizeof(struct task *)), max * sizeof(struct task *));
     t->free_slots = must_alloc(calloc(max, sizeof *t->free_slots), max * sizeof *t->free_slots);
     for (uint32_t i = 0; i < max; i++)
@@ -201,4 +207,15 @@ uint32_t task_count(const struct task_table *t)
 size_t task_bytes(const struct task_table *t)
 {
     return t->bytes;
+}
+
+uint32_t task_room(const struct task_table *t)
+{
+    if (t->bytes >= t->bytes_max)
+        return 0;
+    /* In shares of the whole, whichever is used up further. */
+    uint32_t by_bytes = (uint32_t)(t->max * (uint64_t)(t->bytes_max - t->bytes) / t->bytes_max);
+    uint32_t room = t->free_count < by_bytes ? t->free_count : by_bytes;
+
+    return room || t->free_count == 0 ? room : 1;
 }

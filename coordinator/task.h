@@ -74,4 +74,8 @@ void task_keep_log(struct task *task, const char *log, size_t len);
 /* The text of the log, for a record: absent when there is none. */
 struct span task_log_text(const struct task *task);
 uint32_t task_count(const struct task_table *t);
+/* Bytes of all tasks, with their texts. */
 size_t task_bytes(const struct task_table *t);
+/* Tasks that there is room for, in slots and in bytes: long lines count for more, so that the window's memory has a
+ * bound too. */
+uint32_t task_room(const struct task_table *t);

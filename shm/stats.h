@@ -58,6 +58,7 @@
     X(requeued, "tasks given to another worker after a death (coordinator)")               \
     X(stale_answers, "records of kept answers in place of failures (coordinator)")         \
     X(bytes_written, "bytes of records written (coordinator)")                             \
+    X(overflowed, "input lines kept on disk for want of room in the window (coordinator)") \
     X(blackened, "addresses blocked for a host by an answer")                              \
     X(whitelist_moves, "blocked addresses that answer again (coordinator)")                \
     X(access_checks, "requests made to blocked addresses to see (coordinator)")
@@ -70,6 +71,8 @@
     X(in_flight, "requests on connections; of the coordinator: tasks given out") \
     X(circuits_open, "hosts whose circuit is not closed (coordinator)")          \
     X(queued, "tasks waiting in host queues (coordinator)")                      \
+    X(overflow_lines, "input lines kept on disk now (coordinator)")              \
+    X(overflow_bytes, "bytes of the file that holds them (coordinator)")         \
     X(whitelist_size, "addresses known to be good (coordinator)")                \
     X(blacklist_size, "addresses blocked (coordinator)")
 

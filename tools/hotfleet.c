@@ -12,6 +12,7 @@
 #include "tools/dns.h"
 #include "tools/healthz.h"
 #include "tools/ip.h"
+#include "tools/job.h"
 #include "tools/profiles.h"
 #include "tools/run.h"
 #include "tools/stats.h"
@@ -29,6 +30,7 @@ static const struct command {
     {"url", url_main, "print the canonical form of each URL on standard input"},
     {"config", config_main, "print or check the options in force"},
     {"profiles", profiles_main, "list the browser profiles, show, check or import one"},
+    {"job", job_main, "tell what a job has done and what is left of it"},
     {"stats", stats_main, "show the numbers of a running fleet"},
     {"healthz", healthz_main, "tell by the exit code whether a running fleet is healthy"},
     {"conn", conn_main, "show the connections of a running fleet"},

@@ -190,7 +190,7 @@ static inline struct house *house_new(const struct house_plan *plan)
     house_open_region(h, plan);
     h->output_fd = memfd_create("records", MFD_CLOEXEC);
     snprintf(path, sizeof path, "/proc/self/fd/%d", h->output_fd);
-    assert_int_equal(records_open(&h->records, h->base, path, house_on_writable, h), OUTCOME_OK);
+    assert_int_equal(records_open(&h->records, h->base, path, false, house_on_writable, h), OUTCOME_OK);
     h->tasks = task_table_new(plan->window);
     h->frontier = frontier_new(&h->region, &h->resolver, &h->options, &h->timers, house_on_failure, h, &error);
     assert_non_null(h->frontier);

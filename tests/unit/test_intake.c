@@ -242,8 +242,12 @@ static void a_small_window_has_room_for_long_lines_too(void **state)
 
     plan.window = 1;
     struct house *h = rebuild_with(state, &plan);
-    assert_int_equal(intake.bytes_max, 8u << 20);
-    give(h, "http://a.example/");
+    static char line[60000] = "http://a.example/";
+
+    memset(line + 17, 'a', sizeof line - 17);
+    assert_true(intake_has_room(&intake));
+    give_bytes(h, line, sizeof line, false);
+    assert_int_equal(frontier_queued(h->frontier), 1);
     assert_false(intake_has_room(&intake));
 }
 

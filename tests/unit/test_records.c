@@ -73,7 +73,7 @@ static int teardown(void **state)
 
 static void open_path(struct writer *w, const char *path)
 {
-    assert_int_equal(records_open(&w->records, w->base, path, on_writable, w), OUTCOME_OK);
+    assert_int_equal(records_open(&w->records, w->base, path, false, on_writable, w), OUTCOME_OK);
 }
 
 /* Opens "" with `fd` in the place of standard output. */
@@ -83,7 +83,7 @@ static void open_as_stdout(struct writer *w, int fd)
     int kept = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 64);
     assert_true(kept >= 0);
     dup2(fd, STDOUT_FILENO);
-    enum outcome outcome = records_open(&w->records, w->base, "", on_writable, w);
+    enum outcome outcome = records_open(&w->records, w->base, "", false, on_writable, w);
     w->kept_stdout = kept;
     if (outcome != OUTCOME_OK)
         dup2(kept, STDOUT_FILENO);
@@ -188,10 +188,10 @@ static void an_output_that_cannot_be_opened_is_told(void **state)
     struct writer *w = *state;
 
     errno = 0;
-    assert_int_equal(records_open(&w->records, w->base, "/nowhere/at/all", on_writable, w), OUTCOME_SYSTEM);
+    assert_int_equal(records_open(&w->records, w->base, "/nowhere/at/all", false, on_writable, w), OUTCOME_SYSTEM);
     assert_int_equal(errno, ENOENT);
     assert_null(w->records);
-    assert_int_equal(records_open(&w->records, w->base, "/", on_writable, w), OUTCOME_SYSTEM);
+    assert_int_equal(records_open(&w->records, w->base, "/", false, on_writable, w), OUTCOME_SYSTEM);
     assert_int_equal(errno, EISDIR);
 }
 
