@@ -415,3 +415,36 @@ enum outcome url_parse(const char *input, size_t len, const struct url *base, st
     url_out->len = (uint32_t)out->len;
     return outcome;
 }
+
+enum { SHAPE_IS = 1, SHAPE_HTTPS = 2, SHAPE_PORT_IS_DEFAULT = 4, SHAPE_HOST_IS_IP = 8 };
+
+struct url_shape url_shape(const struct url *url)
+{
+    return (struct url_shape){
+        .path_len = url->path_len,
+        .port = url->port,
+        .path_offset = url->path_offset,
+        .host_len = (uint8_t)url->host_len,
+        .marks =
+            (uint8_t)(SHAPE_IS | (url->scheme == URL_HTTPS ? SHAPE_HTTPS : 0) |
+                      (url->port_is_default ? SHAPE_PORT_IS_DEFAULT : 0) | (url->host_is_ip ? SHAPE_HOST_IS_IP : 0)),
+    };
+}
+
+struct url url_of_shape(const struct url_shape *shape, const char *text, uint32_t len)
+{
+    bool https = shape->marks & SHAPE_HTTPS;
+
+    return (struct url){
+        .text = text,
+        .len = len,
+        .host_offset = https ? sizeof "https://" - 1 : sizeof "http://" - 1,
+        .host_len = shape->host_len,
+        .port = shape->port,
+        .path_offset = shape->path_offset,
+        .path_len = shape->path_len,
+        .scheme = https ? URL_HTTPS : URL_HTTP,
+        .port_is_default = (shape->marks & SHAPE_PORT_IS_DEFAULT) != 0,
+        .host_is_ip = (shape->marks & SHAPE_HOST_IS_IP) != 0,
+    };
+}

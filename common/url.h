@@ -31,6 +31,18 @@ struct url {
     bool has_credentials;
 };
 
+/* What url_parse() found in a text that was canonical already, small enough to be kept beside it. */
+struct url_shape {
+    uint32_t path_len;
+    uint16_t port, path_offset;
+    uint8_t host_len;
+    uint8_t marks; /* 0: no shape */
+};
+
+/* The shape of `url`, and the URL of which `text` (`len` bytes, as they were then) has that shape. */
+struct url_shape url_shape(const struct url *url);
+struct url url_of_shape(const struct url_shape *shape, const char *text, uint32_t len);
+
 /* Parses `input` (any bytes, `len` of them), relative to `base` if not NULL (a redirect's Location), and writes the
  * canonical form into `out` (cleared first, so `base` must not borrow from it); *url_out borrows from out->data.
  * A scheme other than http and https, a missing scheme without a base, NUL bytes inside the host and so on are refused.

@@ -104,24 +104,34 @@ void intake_line(struct intake *i, const struct feed_line *line)
     if (!is_ours(i, line->seq, url.text + url.host_offset, url.host_len))
         return;
     struct host *host = frontier_host_of(i->results->frontier, &url, (struct span){i->line.ip, i->line.ip_len});
-    if (host && i->overflow && overflow_wants(i->overflow, host))
-        overflow_add(i->overflow, host, line->seq, input.data, input.len);
-    else
+    if (!host || !i->overflow || !overflow_wants(i->overflow, host)) {
         take_in(i, host, line->seq, input, &url);
+        return;
+    }
+    struct overflow_line kept = {.seq = line->seq, .text = input.data, .len = input.len};
+    if (url.len == input.len && memcmp(url.text, input.data, input.len) == 0)
+        kept.shape = url_shape(&url);
+    overflow_add(i->overflow, host, &kept);
 }
 
-void intake_again(void *user, struct host *host, uint64_t seq, const char *text, size_t len)
+void intake_again(void *user, struct host *host, const struct overflow_line *line)
 {
     struct intake *i = user;
-    struct span input = {text, len};
-    size_t mark = mark_bytes(seq, input);
+    struct span input = {line->text, line->len};
+    size_t mark = mark_bytes(line->seq, input);
+    enum outcome outcome = OUTCOME_OK;
     const char *reason = NULL;
     struct url url;
-    enum outcome outcome = parse(i, text + mark, len - mark, &url, &reason);
 
+    if (line->shape.marks) {
+        i->line = (struct input_line){.url = line->text, .url_len = line->len, .hold = i->line.hold};
+        url = url_of_shape(&line->shape, line->text, (uint32_t)line->len);
+    } else {
+        outcome = parse(i, line->text + mark, line->len - mark, &url, &reason);
+    }
     /* It was valid when it came. */
     if (outcome == OUTCOME_OK)
-        take_in(i, host, seq, input, &url);
+        take_in(i, host, line->seq, input, &url);
     else
-        results_refuse(i->results, seq, input, false, (struct span){0}, NULL, outcome, reason);
+        results_refuse(i->results, line->seq, input, false, (struct span){0}, NULL, outcome, reason);
 }

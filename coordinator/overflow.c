@@ -47,8 +47,9 @@ struct overflow {
 struct line_head {
     uint64_t seq;
     uint32_t len;
+    struct url_shape shape;
 };
-#define LINE_HEAD_BYTES 12
+_Static_assert(sizeof(struct line_head) == 24, "lines are kept without gaps between head and text");
 
 /* A block on its way to the disk, or back. */
 struct block_work {
@@ -277,18 +278,18 @@ static size_t block_bytes(const struct overflow *o)
     return pages * 4096 - 16;
 }
 
-void overflow_add(struct overflow *o, struct host *host, uint64_t seq, const char *text, size_t len)
+void overflow_add(struct overflow *o, struct host *host, const struct overflow_line *line)
 {
     struct overflow_queue *q = host->overflow ? host->overflow : queue_new(o, host);
-    struct line_head head = {.seq = seq, .len = (uint32_t)len};
+    struct line_head head = {.seq = line->seq, .len = (uint32_t)line->len, .shape = line->shape};
+    size_t bytes = sizeof head + line->len;
 
-    if (q->tail.len && q->tail.len + LINE_HEAD_BYTES + len > block_bytes(o))
+    if (q->tail.len && q->tail.len + bytes > block_bytes(o))
         push(o, q);
-    buffer_reserve(&q->tail, LINE_HEAD_BYTES + len);
-    buffer_append(&q->tail, &head.seq, sizeof head.seq);
-    buffer_append(&q->tail, &head.len, sizeof head.len);
-    buffer_append(&q->tail, text, len);
-    o->gathered_bytes += LINE_HEAD_BYTES + len;
+    buffer_reserve(&q->tail, bytes);
+    buffer_append(&q->tail, &head, sizeof head);
+    buffer_append(&q->tail, line->text, line->len);
+    o->gathered_bytes += bytes;
     q->lines++;
     o->lines++;
     o->lines_total++;
@@ -333,12 +334,12 @@ static void serve(struct overflow *o, struct overflow_queue *q)
 
     while (q->head_at < q->head.len && q->host->pending_count < enough && task_room(o->parts.tasks)) {
         const char *at = q->head.data + q->head_at;
-        memcpy(&head.seq, at, sizeof head.seq);
-        memcpy(&head.len, at + sizeof head.seq, sizeof head.len);
-        q->head_at += LINE_HEAD_BYTES + head.len;
+        memcpy(&head, at, sizeof head);
+        q->head_at += sizeof head + head.len;
         q->lines--;
         o->lines--;
-        o->parts.on_line(o->parts.user, q->host, head.seq, at + LINE_HEAD_BYTES, head.len);
+        o->parts.on_line(o->parts.user, q->host,
+                         &(struct overflow_line){head.seq, at + sizeof head, head.len, head.shape});
     }
 }
 

@@ -9,8 +9,16 @@
 
 struct overflow;
 
-/* A line comes back; the text is borrowed. */
-typedef void (*overflow_on_line)(void *user, struct host *host, uint64_t seq, const char *text, size_t len);
+/* An input line that was found to be valid. The text is borrowed. */
+struct overflow_line {
+    uint64_t seq;
+    const char *text;
+    size_t len;
+    struct url_shape shape; /* of the text, when that is a canonical URL and nothing else */
+};
+
+/* A line comes back. */
+typedef void (*overflow_on_line)(void *user, struct host *host, const struct overflow_line *line);
 
 /* Who is served, and where lines are kept. */
 struct overflow_parts {
@@ -31,7 +39,7 @@ void overflow_close(struct overflow *o);
 /* A new line of the host is not for the window: the host has its share there, or lines that come before it here. */
 bool overflow_wants(const struct overflow *o, const struct host *host);
 /* Keeps the line behind the host's others. Copies. */
-void overflow_add(struct overflow *o, struct host *host, uint64_t seq, const char *text, size_t len);
+void overflow_add(struct overflow *o, struct host *host, const struct overflow_line *line);
 /* Brings lines back for hosts that run low, as far as the window has room. True when it could go on at once. */
 bool overflow_turn(struct overflow *o);
 /* Further lines may come: what is on the way to the disk is bounded, and so is what it holds. */
