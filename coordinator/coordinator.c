@@ -242,6 +242,8 @@ static bool open_parts(struct coordinator *c)
         log_event(LOG_ERROR, "no-workers", "reason=\"%s\"", reason);
         return false;
     }
+    if (c->ends.job)
+        fleet_share_lock(c->fleet, job_lock_fd(c->ends.job));
     c->admin = admin_open(c->base, &c->region, c->state.path, c->options);
     if (!c->admin)
         return false;

@@ -15,8 +15,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-/* Descriptors of a worker, beside 0, 1, 2; worker/main.c knows the same numbers. */
-enum { WORKER_FD_REGION = 3, WORKER_FD_WAKE, WORKER_FD_COORDINATOR, WORKER_FD_END };
+/* Descriptors of a worker, beside 0, 1, 2; worker/main.c knows the same numbers, but for that of the lock, which it has
+ * no use for. */
+enum { WORKER_FD_REGION = 3, WORKER_FD_WAKE, WORKER_FD_COORDINATOR, WORKER_FD_LOCK, WORKER_FD_END };
 
 #define RESTART_MIN_US 20000
 #define RESTART_MAX_US 5000000
@@ -27,6 +28,7 @@ struct fleet {
     fleet_on_wake on_wake;
     void *user;
     int own_wake_fd;
+    int lock_fd; /* -1: none */
     struct event *wake, *child;
     bool unfit; /* a worker found that it can't work with these options */
     char path[PATH_MAX];
@@ -127,6 +129,7 @@ enum outcome fleet_open(struct fleet **fleet_out, struct event_base *base, struc
     f->on_wake = on_wake;
     f->user = user;
     f->count = region->header->workers;
+    f->lock_fd = -1;
     if (!find_worker(f->path)) {
         *reason_out = "the executable hotfleet-worker is neither beside hotfleet nor in " HOTFLEET_LIBEXECDIR
                       "; build or install it";
@@ -154,10 +157,16 @@ enum outcome fleet_open(struct fleet **fleet_out, struct event_base *base, struc
     return OUTCOME_OK;
 }
 
+void fleet_share_lock(struct fleet *f, int fd)
+{
+    f->lock_fd = fd;
+}
+
 /* In the child, between fork and exec: only what POSIX calls async-signal-safe. */
 __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned worker, const char *index)
 {
-    int fds[] = {f->region->fd, f->workers[worker].wake_fd, f->own_wake_fd};
+    int fds[] = {f->region->fd, f->workers[worker].wake_fd, f->own_wake_fd, f->lock_fd};
+    int count = f->lock_fd >= 0 ? 4 : 3;
     char *argv[] = {"hotfleet-worker", (char *)(uintptr_t)index, NULL};
     sigset_t none;
 
@@ -165,7 +174,7 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
     /* First above the places they are meant for, then down into them: no source is overwritten before its turn. */
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < count; i++) {
         static const char text[] = "hotfleet: no descriptors left to start a worker; raise the limit (ulimit -n)\n";
         fds[i] = fcntl(fds[i], F_DUPFD, WORKER_FD_END);
         if (fds[i] < 0) {
@@ -174,9 +183,9 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
             _exit(EXIT_USAGE);
         }
     }
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         dup2(fds[i], WORKER_FD_REGION + i);
-    close_range(WORKER_FD_END, ~0u, 0);
+    close_range((unsigned)(WORKER_FD_REGION + count), ~0u, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execv(f->path, argv);

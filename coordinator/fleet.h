@@ -34,6 +34,8 @@ typedef void (*fleet_on_wake)(void *user);
 /* `base` and `region` are borrowed. OUTCOME_SYSTEM with *reason_out: no worker executable, no descriptors. */
 must_check enum outcome fleet_open(struct fleet **fleet_out, struct event_base *base, struct region *region,
                                    fleet_on_death on_death, fleet_on_wake on_wake, void *user, const char **reason_out);
+/* Workers that are started from now on hold `fd` open: a lock (flock) that stands as long as any of them lives. */
+void fleet_share_lock(struct fleet *f, int fd);
 /* Ends all workers: asks them to close, kills them after `grace_ms`; returns when the last is reaped. */
 void fleet_close(struct fleet *f, unsigned grace_ms);
 /* Starts the workers whose time has come; returns when the next is due (monotonic µs; UINT64_MAX: none). */

@@ -16,6 +16,9 @@
 #include "coordinator/checkpoint.h"
 #include "shm/dir_lock.h"
 
+/* Workers whose coordinator was killed end at once, and keep the lock until then. */
+#define LOCK_PATIENCE_MS 1000
+
 struct job {
     const struct options *options;
     int lock_fd;
@@ -49,7 +52,7 @@ static enum job_opened refuse(const struct job *j, const char *event, const char
 
 static bool open_directory(struct job *j)
 {
-    static const struct dir_lock_words words = {"job's directory", "--job"};
+    static const struct dir_lock_words words = {"job's directory", "--job", LOCK_PATIENCE_MS};
     const char *dir = j->options->job;
     const char *reason = "";
 
@@ -111,6 +114,11 @@ enum job_opened job_open(struct job **job_out, const struct options *options, st
     return j->is_new
                ? JOB_GOES
                : refuse(j, "no-job", "job.mdb is damaged, or of another version; begin anew in another directory");
+}
+
+int job_lock_fd(const struct job *j)
+{
+    return j->lock_fd;
 }
 
 void job_close(struct job *j)

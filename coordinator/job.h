@@ -19,6 +19,8 @@ enum job_opened {
 /* Takes the directory of options->job, which is made when it is missing, and reads what is kept there. `input_fd` is
  * looked at, not read. *job_out is the caller's in any case. */
 enum job_opened job_open(struct job **job_out, const struct options *options, struct event_base *base, int input_fd);
+/* What holds the directory; borrowed. Handed to workers, it keeps a next run from beginning while one of them lives. */
+int job_lock_fd(const struct job *j);
 /* NULL is none. */
 void job_close(struct job *j);
 /* The output was opened, and kept: cuts it back to the last commit, and commits the beginning of this run. False: it is

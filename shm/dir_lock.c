@@ -30,6 +30,16 @@ static pid_t holder(int fd)
     return n > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
+static bool take(int fd, unsigned patience_ms)
+{
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || patience_ms-- == 0)
+            return false;
+        usleep(1000);
+    }
+    return true;
+}
+
 enum outcome dir_lock(const char *dir, const char *name, const struct dir_lock_words *words, int *fd_out,
                       const char **reason_out)
 {
@@ -47,7 +57,7 @@ enum outcome dir_lock(const char *dir, const char *name, const struct dir_lock_w
                  words->what, dir, strerror(errno), (unsigned)geteuid(), words->option);
         return refuse(reason_out);
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!take(fd, words->patience_ms)) {
         if (errno == EWOULDBLOCK)
             snprintf(reason, sizeof reason,
                      "the %s \"%s\" is in use by another fleet (process %ld): wait for it, or choose another directory "

@@ -9,8 +9,9 @@
 
 /* What is said when the lock can't be had. */
 struct dir_lock_words {
-    const char *what;   /* "state directory" */
-    const char *option; /* "--state" */
+    const char *what;     /* "state directory" */
+    const char *option;   /* "--state" */
+    unsigned patience_ms; /* how long to wait for whoever has it */
 };
 
 /* Takes the lock `dir`/`name`, making the file; *fd_out (close-on-exec) holds it until it is closed. OUTCOME_SYSTEM:

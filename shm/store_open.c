@@ -46,7 +46,7 @@ static bool path_join(char out[PATH_BYTES_MAX], const char *dir, const char *nam
 /* One writer at a time: LMDB alone would let a second fleet in, and each would undo the other's records. */
 static enum outcome lock_directory(const char *dir, int *fd_out, const char **reason_out)
 {
-    static const struct dir_lock_words words = {"state directory", "--state"};
+    static const struct dir_lock_words words = {"state directory", "--state", 0};
 
     return dir_lock(dir, LOCK_NAME, &words, fd_out, reason_out);
 }
