@@ -12,8 +12,6 @@ TLS12_ONLY = {"firefox-55-windows", "firefox-56-windows", "ios-12-iphone"}
 TLS13_SERVERS = {"openssl TLS 1.3", "openssl HelloRetryRequest", "nginx HTTP/2 TLS 1.3"}
 # nghttpd speaks HTTP/2 alone, and these may not ask for it.
 NO_ALPN = {"randomized", "randomized-noalpn"}
-# And this one asks for nothing else, which a server of HTTP/1.1 that reads ALPN must refuse (RFC 7301 3.2).
-HTTP2_ONLY = {"firefox-102-windows"}
 REFUSED = ["wrong-name", "expired", "unknown-issuer", "self-signed"]
 
 
@@ -64,9 +62,6 @@ def check_record_of(kind, profile, record, resumed):
     elif kind in TLS13_SERVERS and profile in TLS12_ONLY:
         check_failed(record, "tls-error")
         assert "protocol version" in record["error"]
-    elif kind == "nginx HTTP/1.1" and profile in HTTP2_ONLY:
-        check_failed(record, "tls-error")
-        assert "no application protocol" in record["error"]
     elif kind == "nghttpd" and profile in NO_ALPN and record["failed"]:
         check_failed(record, "connection-closed")
     elif kind == "nghttpd" and profile in NO_ALPN:

@@ -127,8 +127,7 @@ def test_each_connection_draws_its_own_and_keeps_it(hotfleet, watch):
 @pytest.mark.parametrize("selection, key", [("browser=firefox", "browser"), ("platform=macos", "platform"),
                                             ("recommended", "recommended"), ("safe", "safe")])
 def test_selection_draws_from_its_own_alone(hotfleet, nginx, selection, key):
-    # Over HTTP/2: a Firefox of old offers nothing else.
-    urls = [f"https://127.0.0.1:{nginx.port['h2']}/1k" for _ in range(60)]
+    urls = [f"https://127.0.0.1:{nginx.port['https']}/1k" for _ in range(60)]
     run = hotfleet(urls, "--profile", selection, "--max-lifetime", "1ms", "--max-streams-per-conn", "1", "-c", "20")
     names = {check_answered(record)["profile"] for record in check_complete(run, 60).values()}
     wanted = selection.partition("=")[2] or True

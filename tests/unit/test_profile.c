@@ -116,6 +116,17 @@ static void layout_is_found_by_type(void **state)
     assert_null(hello_layout_find(layout, 28));
 }
 
+/* A server that speaks only HTTP/1.1 refuses who offers h2 alone (RFC 7301 3.2). */
+static void each_that_offers_protocols_offers_http_1_1(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < profile_count(); i++) {
+        const struct hello_extension *alpn = hello_layout_find(profile_at(i)->hello, 16);
+        if (alpn)
+            assert_non_null(memmem(alpn->body, alpn->body_len, "\x08http/1.1", 9));
+    }
+}
+
 static bool layout_reads(const char *text)
 {
     struct hello_layout layout;
@@ -173,7 +184,7 @@ int main(void)
         cmocka_unit_test(all_36_are_there_in_order),   cmocka_unit_test(each_says_of_itself_what_it_shows),
         cmocka_unit_test(http2_is_as_the_browsers),    cmocka_unit_test(recommended_and_safe_are_few),
         cmocka_unit_test(layout_is_found_by_type),     cmocka_unit_test(broken_layouts_are_refused),
-        cmocka_unit_test(broken_profiles_are_refused),
+        cmocka_unit_test(broken_profiles_are_refused), cmocka_unit_test(each_that_offers_protocols_offers_http_1_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
