@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build_packages=(gcc libc6-dev meson ninja-build pkgconf libssl-dev libevent-dev libnghttp2-dev liblmdb-dev libc-ares-dev
     libidn2-dev libjansson-dev zlib1g-dev libbrotli-dev libzstd-dev python3)
 site_packages=(nginx openssl python3)
-test_packages=(curl gnutls-bin libcmocka-dev python3-pytest python3-pytest-xdist python3-h2 python3-cryptography nghttp2-server knot nginx openssl python3)
+test_packages=(curl gnutls-bin libcmocka-dev python3-pytest python3-pytest-xdist python3-h2 python3-cryptography nghttp2-client nghttp2-server knot nginx openssl python3)
 check_packages=(clang clang-format clang-tidy shellcheck libcmocka-dev)
 
 say() {
