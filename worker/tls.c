@@ -315,13 +315,14 @@ static void note_parameters(struct conn *conn)
 }
 
 /* Libssl or the filter ended the handshake, not the server and not the certificate: the host gets a plain hello from
- * here on, by a connection of its own. */
+ * here on, by a connection of its own. Who answers with something else than TLS would do so then as well. */
 static bool failed_for_exact(const struct conn *conn)
 {
     unsigned long error = ERR_peek_last_error();
+    int reason = ERR_GET_REASON(error);
 
-    return conn->exact && ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) < SSL_AD_REASON_OFFSET &&
-           ERR_GET_REASON(error) != SSL_R_CERTIFICATE_VERIFY_FAILED;
+    return conn->exact && ERR_GET_LIB(error) == ERR_LIB_SSL && reason < SSL_AD_REASON_OFFSET &&
+           reason != SSL_R_CERTIFICATE_VERIFY_FAILED && reason != SSL_R_WRONG_VERSION_NUMBER;
 }
 
 static enum outcome go_plain(struct conn *conn)

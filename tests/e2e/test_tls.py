@@ -102,6 +102,14 @@ def test_broken_handshake(hotfleet, origin, port, codes):
     check_failed(fetch(hotfleet, f"https://127.0.0.1:{origin.port[port]}/"), *codes)
 
 
+@pytest.mark.parametrize("profile", ["none", "chrome-133-windows", "firefox-120-macos"])
+def test_server_without_tls_is_a_tls_error_at_the_first_attempt(hotfleet, origin, profile):
+    """Another hello would not help, so none is tried."""
+    run = hotfleet([f"https://127.0.0.1:{origin.port['tls_plain']}/"], "--profile", profile)
+    record = check_failed(check_complete(run, 1)[1], "tls-error")
+    assert record["attempts"] == 1 and "wrong version" in record["error"]
+
+
 def test_tls_to_a_plain_port_is_a_tls_error(hotfleet, nginx):
     check_failed(fetch(hotfleet, f"https://127.0.0.1:{nginx.port['http']}/1k"), "tls-error", "connection-closed")
 
