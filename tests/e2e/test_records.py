@@ -63,6 +63,15 @@ def test_timings_tell_where_the_time_went(hotfleet, origin):
     assert timings["ttfb"] >= 195 and timings["total"] >= timings["ttfb"] > timings["connect"] >= 0 < timings["tls"]
 
 
+def test_start_of_a_worker_is_no_part_of_a_connection(hotfleet, origin, certificates):
+    """It reads some thousand certificates before it connects."""
+    with open(certificates.root) as file:
+        many = hotfleet.write("many.pem", file.read() * 3000)
+    run = hotfleet([origin.url("/ok")], "--cacert", many, "-w", "1", "--timings", cacert=False)
+    timings = check_answered(check_complete(run, 1)[1])["timings"]
+    assert timings["connect"] < 1000 * run.seconds / 3, (timings, run.seconds)
+
+
 def test_time_counts_the_whole_url(hotfleet, origin):
     record = check_answered(check_complete(hotfleet([origin.url("/slow?ms=300")]), 1)[1])
     assert 295 <= float(record["time"].removesuffix("ms")) < 3000
