@@ -314,15 +314,21 @@ static void note_parameters(struct conn *conn)
     conn->tls_resumed = SSL_session_reused(conn->ssl) != 0;
 }
 
-/* Libssl or the filter ended the handshake, not the server and not the certificate: the host gets a plain hello from
- * here on, by a connection of its own. Who answers with something else than TLS would do so then as well. */
+/* What a plain hello would not help against: the certificate, an answer that is no TLS, and TLS 1.0 or 1.1. */
+static bool is_for_any_hello(int reason)
+{
+    return reason == SSL_R_CERTIFICATE_VERIFY_FAILED || reason == SSL_R_WRONG_VERSION_NUMBER ||
+           reason == SSL_R_UNSUPPORTED_PROTOCOL;
+}
+
+/* Libssl or the filter ended the handshake, not the server: the host gets a plain hello from here on, by a connection
+ * of its own. */
 static bool failed_for_exact(const struct conn *conn)
 {
     unsigned long error = ERR_peek_last_error();
-    int reason = ERR_GET_REASON(error);
 
-    return conn->exact && ERR_GET_LIB(error) == ERR_LIB_SSL && reason < SSL_AD_REASON_OFFSET &&
-           reason != SSL_R_CERTIFICATE_VERIFY_FAILED && reason != SSL_R_WRONG_VERSION_NUMBER;
+    return conn->exact && ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) < SSL_AD_REASON_OFFSET &&
+           !is_for_any_hello(ERR_GET_REASON(error));
 }
 
 static enum outcome go_plain(struct conn *conn)

@@ -28,8 +28,11 @@ def test_http_version_chooses_what_alpn_offers(hotfleet, nginx, choice, protocol
     assert check_answered(record)["http_version"] == protocol
 
 
-def test_server_of_old_tls_only_is_a_tls_error(hotfleet, nginx):
-    check_failed(fetch(hotfleet, f"https://127.0.0.1:{nginx.port['tls10']}/1k"), "tls-error")
+@pytest.mark.parametrize("profile", ["none", "chrome-133-windows", "ios-14-iphone"])
+def test_server_of_old_tls_only_is_a_tls_error(hotfleet, nginx, profile):
+    """iOS offers TLS 1.0, and then does not get it."""
+    run = hotfleet([f"https://127.0.0.1:{nginx.port['tls10']}/1k"], "--profile", profile)
+    assert check_failed(check_complete(run, 1)[1], "tls-error")["attempts"] == 1
 
 
 @pytest.mark.parametrize("kind", BAD_CERTIFICATES)
@@ -82,7 +85,7 @@ def test_address_sends_no_sni(hotfleet, nginx):
 
 def test_session_is_resumed_on_a_new_connection(hotfleet, nginx):
     """Four connections one after the other: each is too old for a second request."""
-    running = hotfleet.start("-w", "1", "--max-lifetime", "1ms")
+    running = hotfleet.start("-w", "1", "--max-lifetime", "1ms", "--profile", "firefox-120-macos")
     for count in range(1, 5):
         running.feed(f"https://127.0.0.1:{nginx.port['https']}/1k")
         running.wait_for_records(count)
