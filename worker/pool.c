@@ -286,7 +286,8 @@ static void pump(struct pool_host *host)
         }
         if (host->waiting <= expected(host))
             return;
-        enum outcome outcome = pool_dial(host, NULL, NULL, &refusal, &ip, &detail);
+        /* Who avoids all that there are takes any, but one of its own. */
+        enum outcome outcome = pool_dial(host, NULL, f->m.avoid_count ? f : NULL, &refusal, &ip, &detail);
         if (outcome == OUTCOME_OK)
             continue;
         if (outcome == OUTCOME_AT_LIMIT) {
@@ -452,7 +453,7 @@ void pool_on_release(struct conn *conn)
 void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *detail)
 {
     struct pool_host *host = conn->host;
-    struct fetch *f = conn->promises ? pool_first_promised(conn) : pool_first_unpromised(host, ~conn->browser->member);
+    struct fetch *f = conn->promises ? pool_first_promised(conn) : pool_first_served_by(conn);
 
     if (conn->intended) {
         f = conn->intended;
@@ -461,7 +462,7 @@ void pool_on_dial_failed(struct conn *conn, enum outcome outcome, const char *de
         return;
     }
     host->dial_failed = true;
-    /* It was made for the head of the line, which has used up an attempt by it. */
+    /* It was made for the head of the line, which has used up an attempt by it; not for one that avoids the address. */
     if (f) {
         pool_forget(host->pool, f);
         fetch_dial_failed(f, conn, conn->ip, outcome, detail);

@@ -45,6 +45,8 @@ void pool_break_promises(struct conn *conn);
  * would suit. NULL: nobody. */
 struct fetch *pool_first_promised(const struct conn *conn);
 struct fetch *pool_first_unpromised(const struct pool_host *host, uint64_t without);
+/* The first whom none is promised to and this one would suit, address and all. NULL: nobody. */
+struct fetch *pool_first_served_by(const struct conn *conn);
 
 /* The free connection that has waited longest, so that all stay in use and every address has its turn; NULL: none is
  * free. `avoider`: not one to an address that it avoids; NULL: any. It is of one of `profiles`. */

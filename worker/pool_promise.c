@@ -10,6 +10,15 @@ struct fetch *pool_first_unpromised(const struct pool_host *host, uint64_t witho
     return f;
 }
 
+struct fetch *pool_first_served_by(const struct conn *conn)
+{
+    struct fetch *f = TAILQ_FIRST(&conn->host->waiters);
+
+    while (f && (f->promised || !(f->profiles & conn->browser->member) || fetch_avoids(f, conn->ip)))
+        f = TAILQ_NEXT(f, link);
+    return f;
+}
+
 struct fetch *pool_first_promised(const struct conn *conn)
 {
     struct fetch *f = conn->promises ? TAILQ_FIRST(&conn->host->waiters) : NULL;

@@ -369,6 +369,35 @@ static void one_failed_dial_costs_one_waiter_an_attempt(void **state)
     fixture_close(&x);
 }
 
+/* It joins a line for which dials are under way already. */
+static void failed_dial_costs_nothing_to_who_avoids_its_address(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, NULL);
+    struct fixture_host *two = fixture_host(&x, URL_HTTP, "two.test", 1, addresses("127.0.0.1", "127.0.0.2"));
+    uint32_t second = fixture_ip(&x, "127.0.0.2");
+    fixture_get(&x, two, 1);
+    fixture_ask(&x, two, &(struct ask){.url = "http://two.test:1/", .avoid = second, .avoids = true});
+    fixture_until_told(&x, 2, 0);
+    for (uint64_t i = 0; i < 2; i++)
+        assert_outcome(&x, i, RESULT_RETRY, OUTCOME_CONNECTION_REFUSED);
+    assert_int_equal(fixture_told(&x, 1)->m.ip, fixture_ip(&x, "127.0.0.1"));
+    fixture_close(&x);
+}
+
+static void who_avoids_all_addresses_is_dialed_for_once(void **state)
+{
+    (void)state;
+    start(ORIGIN_PLAIN, NULL);
+    struct fixture_host *one = fixture_host(&x, URL_HTTP, "one.test", 1, addresses("127.0.0.2"));
+    uint32_t only = fixture_ip(&x, "127.0.0.2");
+    fixture_ask(&x, one, &(struct ask){.url = "http://one.test:1/", .avoid = only, .avoids = true});
+    fixture_until_told(&x, 1, 0);
+    assert_outcome(&x, 0, RESULT_RETRY, OUTCOME_CONNECTION_REFUSED);
+    assert_int_equal(fixture_told(&x, 0)->m.ip, only);
+    fixture_close(&x);
+}
+
 static void waiter_that_gives_up_leaves_the_line_whole(void **state)
 {
     (void)state;
@@ -484,6 +513,8 @@ int main(void)
         test(slot_out_of_range_is_handed_back),
         test(host_in_a_slot_written_anew_is_another_one),
         test(one_failed_dial_costs_one_waiter_an_attempt),
+        test(failed_dial_costs_nothing_to_who_avoids_its_address),
+        test(who_avoids_all_addresses_is_dialed_for_once),
         test(waiter_that_gives_up_leaves_the_line_whole),
         test(idle_connections_above_the_limit_are_closed_oldest_first),
         test(idle_connections_of_other_workers_count),

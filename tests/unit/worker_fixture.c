@@ -162,6 +162,7 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
                              .started_us = ask->started_us,
                              .first_attempt_wall_us = ask->started_us ? clock_wall_us() : 0,
                              .chain_count = (uint16_t)ask->chain_count,
+                             .avoid_count = ask->avoids,
                              .profile = ask->profile ? profile_set_find(ask->profile, strlen(ask->profile)) : 0};
     struct buffer text = {0}, url_text = {0}, first_text = {0};
     struct url url, first = {0};
@@ -176,6 +177,7 @@ uint64_t fixture_ask(struct fixture *x, const struct fixture_host *host, const s
     m.first_url_len = first.len, m.first_host_offset = first.host_offset, m.first_host_len = first.host_len;
     m.first_port = first.port, m.first_path_offset = first.path_offset, m.first_path_len = first.path_len;
     m.first_scheme = (uint8_t)first.scheme;
+    buffer_append(&text, &ask->avoid, ask->avoids * sizeof ask->avoid);
     buffer_append(&text, ask->chain, ask->chain_count * sizeof(uint16_t));
     buffer_append(&text, url.text, url.len);
     buffer_append(&text, first.text, first.len);

@@ -65,6 +65,8 @@ struct ask {
     uint32_t flags; /* TASK_URL_IS_FIRST and TASK_INPUT_IS_URL follow by themselves */
     const uint16_t *chain;
     unsigned chain_count;
+    uint32_t avoid; /* with `avoids`: an address that has failed it */
+    bool avoids;
     uint32_t attempts;
     uint64_t started_us;
 };
