@@ -1,6 +1,7 @@
 """The log of attempts (E7): each layer as it is used, in its order, told by `--attempt-log`."""
 import os
 import signal
+import time
 
 import pytest
 
@@ -144,6 +145,7 @@ def test_a_log_survives_the_worker_that_dies(hotfleet, origin):
     running = hotfleet.start("--attempt-log", "-w", "1", "--retry-delay-max", "10s")
     running.feed(origin.url("/limit/503?after=2&n=1"))
     assert origin.wait_for(lambda o: o.requests())
+    time.sleep(0.5)  # until the coordinator has the answer, which asks for 2 s
     for pid in running.workers():
         os.kill(pid, signal.SIGKILL)
     record = running.finish().record
