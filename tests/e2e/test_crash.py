@@ -183,6 +183,7 @@ def test_workers_hold_nothing_they_do_not_need(hotfleet, origin, tmp_path_factor
     workers = running.wait_for_workers(2)
     running.feed(origin.url("/ok"))
     running.wait_for_records(1)
+    assert wait_until(lambda: all(any("data.mdb" in path for path, _ in open_files(pid)) for pid in workers))
     for pid in workers:
         files = list(open_files(pid))
         links = {path for path, _ in files}

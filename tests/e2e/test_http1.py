@@ -16,7 +16,7 @@ def header_of(request, name):
 
 
 def test_request_is_well_formed(hotfleet, origin):
-    check_answered(fetch(hotfleet, origin.url("/echo?a=%20b")))
+    check_answered(fetch(hotfleet, origin.url("/echo?a=%20b"), "--profile", "none"))
     request = origin.requests()[0]
     assert (request["method"], request["target"]) == ("GET", "/echo?a=%20b")
     assert header_of(request, "host") == [f"127.0.0.1:{origin.port['http']}"]

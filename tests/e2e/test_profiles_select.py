@@ -159,7 +159,7 @@ def test_line_goes_over_connections_of_its_own_profile(hotfleet, nginx, server, 
     names = ["chrome-133-windows", "none", "firefox-120-macos", "safari-17-macos"]
     url = f"{'http' if server == 'http' else 'https'}://127.0.0.1:{nginx.port[server]}/1k"
     lines = [json.dumps({"url": url, "profile": names[n % 4]}) if n % 5 else url for n in range(120)]
-    records = check_complete(hotfleet(lines, "-w", "1", "--max-conns-per-host", limit), 120)
+    records = check_complete(hotfleet(lines, "--profile", "none", "-w", "1", "--max-conns-per-host", limit), 120)
     for n in range(120):
         profile = check_answered(records[n + 1]).get("profile", "none")
         assert profile in names if n % 5 == 0 else profile == names[n % 4]
@@ -187,6 +187,6 @@ def test_each_profile_has_a_session_of_its_own(hotfleet, nginx, tmp_path):
         run = hotfleet([url], "--state", str(tmp_path / "state"), "--retry", "0", "-w", "1", *flags)
         return check_answered(check_complete(run, 1)[1])["tls"]["resumed"]
 
-    profiles = [("--profile", "chrome-120-windows"), ("--profile", "firefox-120-macos"), ()]
+    profiles = [("--profile", name) for name in ("chrome-120-windows", "firefox-120-macos", "none")]
     assert [resumed(*flags) for flags in profiles] == [False, False, False]
     assert [resumed(*flags) for flags in profiles] == [True, True, True]

@@ -26,6 +26,13 @@ def fetch(hotfleet, address, *flags, state, **more):
 
 
 @pytest.fixture
+def hotfleet(hotfleet):
+    """One look for all connections: under another profile none would be resumed (test_profiles_select.py)."""
+    hotfleet.flags = ["--profile", "none"]
+    return hotfleet
+
+
+@pytest.fixture
 def state(tmp_path):
     return str(tmp_path / "state")
 

@@ -40,6 +40,8 @@ static void set_options(struct worker *w, const struct fixture_plan *plan)
     set_option(&w->options, cacert);
     set_option(&w->options, "allow_private=true");
     set_option(&w->options, "retry_delay=0");
+    /* All connections alike, but for tests of profiles. */
+    set_option(&w->options, "profile=none");
     for (const char *const *pair = plan ? plan->options : NULL; pair && *pair; pair++)
         set_option(&w->options, *pair);
 }

@@ -183,6 +183,10 @@ class Hotfleet:
     def __init__(self, directory, cacert):
         self.directory, self.cacert = str(directory), cacert
         self.all = []
+        # As users run it: each connection under a profile that is drawn for it. Tests of what a profile changes say which
+        # they need; with E2E_PROFILE=NAME those that do not say run under that one.
+        profile = os.environ.get("E2E_PROFILE")
+        self.flags = ["--profile", profile] if profile else []
 
     def start(self, *arguments, env=None, allow_private=True, cacert=True, **streams):
         """`hotfleet run` with its input open."""
@@ -191,7 +195,7 @@ class Hotfleet:
             base.append("--allow-private")
         if cacert:
             base += ["--cacert", self.cacert]
-        return self.launch(*base, *arguments, env=env, **streams)
+        return self.launch(*base, *self.flags, *arguments, env=env, **streams)
 
     def launch(self, *arguments, env=None, **streams):
         assert os.access(binary(), os.X_OK), f"{binary()} is missing: build it first, or name it with HOTFLEET"
