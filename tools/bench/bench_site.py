@@ -197,12 +197,12 @@ def fleet_binary(build):
     return binary
 
 
-def fleet_command(binary, site, case, workers, records, extra=()):
+def fleet_command(binary, site, case, workers, records, extra=(), profile="none"):
     connections = str(case.connections)
     return [binary, "run", "-w", str(workers), "-c", str(max(200, 2 * case.in_flight)), "--max-connections", connections,
             "--max-conns-per-host", connections, "--max-idle-conns", connections,
             "--max-streams-per-conn", str(case.streams), "--allow-private", "--cacert", site.dir / "ca.pem",
-            "--http-version", case.http_version, "-o", records, *extra]
+            "--http-version", case.http_version, "--profile", profile, "-o", records, *extra]
 
 
 def measure(site, command, stdin=None, stdout=None):
