@@ -21,10 +21,12 @@ def feed_in_background(running, lines):
 
 def kill_workers_along(running, kills, count):
     """kill -9 of one worker after another while records come."""
+    killed = set()  # of which one may be dying still
     for turn in range(kills):
         running.wait_for_records((turn + 1) * count // (kills + 2))
-        workers = running.workers()
+        workers = [pid for pid in running.workers() if pid not in killed]
         if workers:
+            killed.add(workers[turn % len(workers)])
             os.kill(workers[turn % len(workers)], signal.SIGKILL)
 
 
