@@ -17,6 +17,8 @@ def wait_until(condition):
 
 
 QUIET = ("--silent", "--retry", "0")
+# For limits of time: under sanitizers the first connection of each browser is slow to make.
+ALIKE = ("--profile", "none")
 ROOMY = ("--max-conns-per-host", "50", "--max-idle-conns", "100")
 
 
@@ -98,7 +100,7 @@ def test_without_waiting_the_end_of_the_input_ends_the_run(hotfleet, origin):
 
 
 def test_batches_keep_their_distance(hotfleet, origin):
-    result = hotfleet([], *QUIET, *ROOMY, "-4", "--prewarm-wait", "--prewarm-batch", "5", "--prewarm-delay", "1s",
+    result = hotfleet([], *QUIET, *ROOMY, *ALIKE, "-4", "--prewarm-wait", "--prewarm-batch", "5", "--prewarm-delay", "1s",
                       "--prewarm", f"{site(origin, 'http')}=15")
     check_complete(result, 0)
     times = sorted(note["at"] for note in opened(origin, "http"))
@@ -108,7 +110,7 @@ def test_batches_keep_their_distance(hotfleet, origin):
 
 
 def test_no_more_than_the_concurrency_are_made_at_a_time(hotfleet, origin):
-    running = hotfleet.start(*QUIET, *ROOMY, "-4", "--prewarm", f"{site(origin, 'tls_stall')}=20",
+    running = hotfleet.start(*QUIET, *ROOMY, *ALIKE, "-4", "--prewarm", f"{site(origin, 'tls_stall')}=20",
                              "--prewarm-concurrency", "3", "--tls-timeout", "400ms", "--prewarm-timeout", "1s")
     assert wait_until(lambda: len(opened(origin, "tls_stall")) >= 6)
     assert wait_until(lambda: numbers(hotfleet, running)["prewarm_failures"] == 20)
