@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -207,6 +208,31 @@ static bool take_new_output(struct job *j, struct records *records)
     return true;
 }
 
+/* That a file is there at all is what its directory says. */
+static void sync_directory_of(const char *path)
+{
+    char dir[PATH_MAX];
+
+    snprintf(dir, sizeof dir, "%s", path);
+    int fd = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    /* Not every file system can; those have no names to lose. */
+    (void)fsync(fd);
+    close(fd);
+}
+
+static void sync_names(const struct job *j, const char *output)
+{
+    char map[PATH_MAX];
+
+    if (*output)
+        sync_directory_of(output);
+    snprintf(map, sizeof map, "%s/job.mdb", j->options->job);
+    sync_directory_of(map);
+    sync_directory_of(j->options->job);
+}
+
 bool job_take_output(struct job *j, struct records *records)
 {
     char name[PATH_MAX];
@@ -226,7 +252,11 @@ bool job_take_output(struct job *j, struct records *records)
     checkpoint_start(j->checkpoint, &(struct checkpoint_start){records, name, j->shard.index, j->shard.count});
     if (!j->is_new)
         note(j, "goes on: %llu lines are done", (unsigned long long)checkpoint_facts(j->checkpoint)->lines_done);
-    return checkpoint_commit(j->checkpoint, JOB_OPEN);
+    if (!checkpoint_commit(j->checkpoint, JOB_OPEN))
+        return false;
+    if (j->is_new)
+        sync_names(j, name);
+    return true;
 }
 
 void job_take_input(struct job *j, struct feed *feed)
