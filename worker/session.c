@@ -66,9 +66,19 @@ static uint64_t certificate_end_s(const SSL_SESSION *session)
     return end > 0 ? (uint64_t)end : 0;
 }
 
+/* From OpenSSL 3.4 on the function with a long is deprecated; 3.0 has no other. */
+static int64_t made_at_s(const SSL_SESSION *session)
+{
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+    return SSL_SESSION_get_time_ex(session);
+#else
+    return SSL_SESSION_get_time(session);
+#endif
+}
+
 uint64_t session_expires_wall_us(const SSL_SESSION *session, bool insecure)
 {
-    long made_s = SSL_SESSION_get_time(session);
+    int64_t made_s = made_at_s(session);
     long lifetime_s = SSL_SESSION_get_timeout(session);
     unsigned long hint_s = SSL_SESSION_get_ticket_lifetime_hint(session);
 
@@ -85,7 +95,7 @@ uint64_t session_expires_wall_us(const SSL_SESSION *session, bool insecure)
 static bool is_usable(const SSL_SESSION *session, bool insecure, uint64_t now_wall_us)
 {
     int version = SSL_SESSION_get_protocol_version(session);
-    uint64_t made_s = (uint64_t)SSL_SESSION_get_time(session);
+    uint64_t made_s = (uint64_t)made_at_s(session);
 
     return SSL_SESSION_is_resumable(session) && (version == TLS1_2_VERSION || version == TLS1_3_VERSION) &&
            made_s <= now_wall_us / 1000000 && session_expires_wall_us(session, insecure) > now_wall_us;
