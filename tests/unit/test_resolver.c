@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <ares.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,11 +95,11 @@ static void silence_ends_at_dns_timeout(void **state)
 {
     struct house *h = *state;
 
-    h->options.dns_timeout = 500;
+    h->options.dns_timeout = 1500; /* c-ares of today waits 250 ms at least before it asks again */
     restart(h);
     uint64_t before = clock_us();
     assert_int_equal(ask(h, "silent.example").outcome, OUTCOME_DNS_TIMEOUT);
-    assert_in_range(clock_us() - before, 350000, 2500000);
+    assert_in_range(clock_us() - before, 1050000, 3500000);
     assert_true(h->server->a_queries >= 3); /* asked again meanwhile: a datagram may be lost */
 }
 
@@ -172,11 +173,24 @@ static void thousands_of_addresses_are_taken_without_duplicates(void **state)
     assert_int_equal(t.first.bytes[3], 2); /* the server's order */
 }
 
+static bool is_newer_than_1_18(void)
+{
+    int version;
+
+    ares_version(&version);
+    return version > 0x0112ff;
+}
+
 static void empty_and_short_datagrams_are_passed_over(void **state)
 {
     struct house *h = *state;
 
-    assert_int_equal(ask(h, "nothing.example").count, 2);
+    struct told t = ask(h, "nothing.example");
+
+    /* c-ares after 1.18 takes nonsense out of a server's own mouth as a failure of it. */
+    if (t.outcome == OUTCOME_DNS_SERVFAIL && is_newer_than_1_18())
+        return;
+    assert_int_equal(t.count, 2);
 }
 
 static void name_that_cannot_be_is_not_asked_for(void **state)
@@ -389,10 +403,13 @@ static void servfail_of_the_first_server_is_followed_by_the_second(void **state)
 
     use_servers(h, h->server->port, h->second->port);
     assert_int_equal(ask(h, "fail.example").outcome, OUTCOME_DNS_SERVFAIL);
-    assert_int_equal(h->server->a_queries, 1);
-    assert_int_equal(h->second->a_queries, 1);
+    /* c-ares after 1.18 goes round again while there are tries left. */
+    unsigned most = is_newer_than_1_18() ? 3 : 1;
+    assert_in_range(h->server->a_queries, 1, most);
+    assert_in_range(h->second->a_queries, 1, most);
+    unsigned before = h->server->a_queries + h->second->a_queries;
     ask(h, "a.example");
-    assert_int_equal(h->second->a_queries, 1); /* asked in turn, not both */
+    assert_int_equal(h->server->a_queries + h->second->a_queries, before + 1); /* asked in turn, not both */
 }
 
 static void no_server_at_all_is_told(void **state)
