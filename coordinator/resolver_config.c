@@ -125,6 +125,11 @@ static void share_time(uint64_t budget_ms, size_t servers, bool tcp, struct ares
 static int init_channel(ares_channel *channel_out, bool tcp, struct ares_options *o, int mask)
 {
     o->flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | (tcp ? ARES_FLAG_USEVC : ARES_FLAG_IGNTC);
+#ifdef ARES_OPT_QUERY_CACHE
+    /* From 1.31 on c-ares keeps answers itself, unless told for how long: not at all. How long is ours to say. */
+    mask |= ARES_OPT_QUERY_CACHE;
+    o->qcache_max_ttl = 0;
+#endif
     return ares_init_options(channel_out, o, mask | ARES_OPT_FLAGS | ARES_OPT_NOROTATE);
 }
 

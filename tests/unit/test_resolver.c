@@ -149,6 +149,17 @@ static void ttl_zero_is_asked_for_each_time_when_allowed(void **state)
     assert_int_equal(h->server->a_queries, 2);
 }
 
+static void answer_is_kept_by_us_alone(void **state)
+{
+    struct house *h = *state;
+
+    h->options.dns_ttl_min = 0;
+    h->options.dns_update_interval = 0; /* before its own time is over */
+    assert_int_equal(ask(h, "a.example").count, 2);
+    assert_int_equal(ask(h, "a.example").count, 2);
+    assert_int_equal(h->server->a_queries, 2);
+}
+
 static void truncated_answer_is_fetched_by_tcp(void **state)
 {
     struct house *h = *state;
@@ -455,6 +466,7 @@ int main(void)
         CASE(aliases_are_followed_in_any_order_with_the_least_ttl),
         CASE(ttl_stays_within_its_bounds),
         CASE(ttl_zero_is_asked_for_each_time_when_allowed),
+        CASE(answer_is_kept_by_us_alone),
         CASE(truncated_answer_is_fetched_by_tcp),
         CASE(thousands_of_addresses_are_taken_without_duplicates),
         CASE(empty_and_short_datagrams_are_passed_over),
