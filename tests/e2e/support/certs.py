@@ -11,6 +11,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DAY = datetime.timedelta(days=1)
 GOOD_NAMES = ["*.site.test", "localhost", "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "::1"]
 
+# Python from 3.13 on wants this of an authority, and of all to say who issued them (RFC 5280 4.2.1).
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False)
+
 
 def alt_name(text):
     try:
@@ -23,19 +28,25 @@ def subject(common_name):
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
+def issued_by(key):
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
 class Authority:
     """A root or intermediate that signs leaves."""
 
     def __init__(self, name, parent=None):
         self.key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         self.certificate = (
             x509.CertificateBuilder().subject_name(subject(name))
             .issuer_name(parent.certificate.subject if parent else subject(name))
             .public_key(self.key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(now - DAY).not_valid_after(now + 30 * DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(SIGNS_CERTIFICATES, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
+            .add_extension(issued_by(parent.key if parent else self.key), critical=False)
             .sign(parent.key if parent else self.key, hashes.SHA256()))
 
     def pem(self):
@@ -45,14 +56,15 @@ class Authority:
              self_signed=False, key=None):
         """(certificate PEM, key PEM); `starts` and `ends` in days from now."""
         key = key or ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         builder = (
             x509.CertificateBuilder().subject_name(subject(common_name))
             .issuer_name(subject(common_name) if self_signed else self.certificate.subject)
             .public_key(key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(now + starts * DAY).not_valid_after(now + ends * DAY)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False))
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(issued_by(key if self_signed else self.key), critical=False))
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([alt_name(n) for n in names]), critical=False)
         certificate = builder.sign(key if self_signed else self.key, hashes.SHA256())
