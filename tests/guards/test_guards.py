@@ -6,6 +6,7 @@ the binary that the variable HOTFLEET names."""
 import ast
 import os
 import re
+import shutil
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -37,10 +38,10 @@ LEFT_OVER_WORDS = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")
 @lru_cache(maxsize=None)
 def project_files():
     """Every file that belongs to the project, relative to ROOT: what git tracks or would, else all but builds."""
-    listing = subprocess.run(
+    listing = shutil.which("git") and subprocess.run(
         ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=False)
-    if listing.returncode == 0:
+    if listing and listing.returncode == 0:
         names = [name for name in listing.stdout.split("\0") if name]
     else:
         names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
