@@ -30,9 +30,12 @@ static void *on_new(void *provider)
 
 static struct bundle *newest;
 
-/* libssl builds a hello and writes it in one go: the newest bundle is the one in the hello that is being sent. */
+/* libssl builds a hello and writes it in one go: the newest bundle is the one in the hello that is being sent. There is
+ * none when a second hello has the key share of the first. */
 void hello_bundle_keep(struct bundle **at)
 {
+    if (!newest)
+        return;
     hello_bundle_release(at);
     *at = newest;
     newest = NULL;

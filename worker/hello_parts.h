@@ -154,8 +154,8 @@ const uint8_t *hello_sent_for(struct hello *h, const uint8_t *built, size_t len,
 extern const OSSL_ALGORITHM hello_digests[], hello_key_managers[], hello_kems[];
 int hello_bundle_capabilities(void *provider, const char *capability, OSSL_CALLBACK *callback, void *arg);
 
-/* Remembers the bundle of the hello that libssl has just built, for its keys to be dropped: libssl itself keeps them as
- * long as the connection, about 2.7 KB. */
+/* Remembers the bundle of the hello that libssl has just built, if it is a new one, for its keys to be dropped: libssl
+ * itself keeps them as long as the connection, about 2.7 KB. */
 void hello_bundle_keep(struct bundle **at);
 /* Drops the keys of the bundle that was kept, if it is still there, and forgets it. */
 void hello_bundle_release(struct bundle **at);

@@ -55,6 +55,48 @@ static void every_profile_speaks_tls13_and_resumes(void **state)
     SSL_CTX_free(server);
 }
 
+static int make_cookie(SSL *ssl, unsigned char *cookie, size_t *len)
+{
+    (void)ssl;
+    memcpy(cookie, "biscuit", 7);
+    *len = 7;
+    return 1;
+}
+
+static int check_cookie(SSL *ssl, const unsigned char *cookie, size_t len)
+{
+    (void)ssl;
+    return len == 7 && memcmp(cookie, "biscuit", 7) == 0;
+}
+
+/* A HelloRetryRequest that names no group (RFC 8446 4.2.2): the shares are those of before. */
+static void every_profile_bears_a_cookie(void **state)
+{
+    SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
+    struct pair p;
+
+    (void)state;
+    SSL_CTX_set_stateless_cookie_generate_cb(server, make_cookie);
+    SSL_CTX_set_stateless_cookie_verify_cb(server, check_cookie);
+    for (size_t i = 0; i < profile_count(); i++) {
+        struct hello_context *c = context_for(profile_at(i)->name, NULL);
+        if (SSL_CTX_get_max_proto_version(c->ssl_ctx) == TLS1_3_VERSION) {
+            pair_open(&p, c, server);
+            SSL_do_handshake(p.client);
+            assert_int_equal(SSL_stateless(p.server), 0);
+            SSL_do_handshake(p.client);
+            /* libssl takes the change_cipher_spec in a call of its own. */
+            assert_true(SSL_stateless(p.server) == 1 || SSL_stateless(p.server) == 1);
+            assert_true(pair_shake(&p));
+            assert_int_equal(p.stats.retries, 1);
+            assert_talks(&p);
+            pair_close(&p);
+        }
+        hello_context_free(c);
+    }
+    SSL_CTX_free(server);
+}
+
 static void every_profile_bears_a_hello_retry_request(void **state)
 {
     SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
@@ -451,6 +493,7 @@ int main(void)
         cmocka_unit_test(self_test_passes),
         cmocka_unit_test(every_profile_speaks_tls13_and_resumes),
         cmocka_unit_test(every_profile_bears_a_hello_retry_request),
+        cmocka_unit_test(every_profile_bears_a_cookie),
         cmocka_unit_test(every_profile_speaks_tls12_with_ecdhe),
         cmocka_unit_test(every_profile_speaks_tls12_with_rsa_and_cbc),
         cmocka_unit_test(every_cipher_of_tls13_does),
