@@ -77,10 +77,10 @@ __attribute__((unused)) static int keep_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-static struct hello_context *context_for(const char *profile, const char *alpn)
+static struct hello_context *context_of(const struct profile *profile, const char *alpn)
 {
     struct hello_context *c =
-        hello_context_new(profile_find(profile), (const unsigned char *)alpn, alpn ? (unsigned)strlen(alpn) : 0);
+        hello_context_new(profile, (const unsigned char *)alpn, alpn ? (unsigned)strlen(alpn) : 0);
 
     assert_non_null(c);
     SSL_CTX_set_session_cache_mode(c->ssl_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -88,6 +88,11 @@ static struct hello_context *context_for(const char *profile, const char *alpn)
     SSL_CTX_set_verify(c->ssl_ctx, SSL_VERIFY_PEER, NULL);
     X509_STORE_add_cert(SSL_CTX_get_cert_store(c->ssl_ctx), ca);
     return c;
+}
+
+static struct hello_context *context_for(const char *profile, const char *alpn)
+{
+    return context_of(profile_find(profile), alpn);
 }
 
 __attribute__((unused)) static void on_message(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
