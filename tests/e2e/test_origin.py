@@ -136,15 +136,17 @@ def test_log_tells_connections_requests_and_peak(origin):
     assert origin.wait_for(lambda o: o.open_now("http") == 0)
 
 
-@pytest.mark.parametrize("path, exit_code", [
-    ("ok", 0), ("bytes/300000", 0), ("trailers", 0), ("interim/3", 0), ("padded", 0), ("unknown-frame", 0),
-    ("empty-data", 0), ("goaway?n=1", 16), ("goaway-then-answer", 0), ("rst?code=2", 92), ("rst-in-body", 92),
-    ("cut", 18), ("close", 18), ("length/short", 92), ("length/end-in-head", 92), ("bad/two-statuses", 92),
-    ("bad/data-before-headers", 52), ("bomb/continuation", 56), ("ping-flood", 0), ("settings-flood", 0),
+# Where two codes stand, the second is that of curl 8.14.
+@pytest.mark.parametrize("path, exit_codes", [
+    ("ok", [0]), ("bytes/300000", [0]), ("trailers", [0]), ("interim/3", [0]), ("padded", [0]), ("unknown-frame", [0]),
+    ("empty-data", [0]), ("goaway?n=1", [16, 0]), ("goaway-then-answer", [0]), ("rst?code=2", [92]), ("rst-in-body", [92]),
+    ("cut", [18, 56]), ("close", [18, 56]), ("length/short", [92]), ("length/end-in-head", [92]), ("bad/two-statuses", [92]),
+    ("bad/data-before-headers", [52, 16]), ("bomb/continuation", [56, 16]), ("ping-flood", [0, 16]),
+    ("settings-flood", [0, 16]),
 ])
-def test_h2_answers_as_curl_sees_them(h2origin, certificates, path, exit_code):
+def test_h2_answers_as_curl_sees_them(h2origin, certificates, path, exit_codes):
     run = curl("--cacert", certificates.root, "-o", "/dev/null", h2origin.url("/" + path, "h2"))
-    assert run.returncode == exit_code
+    assert run.returncode in exit_codes
 
 
 def test_h2_origin_survives_its_own_floods(h2origin, certificates):
