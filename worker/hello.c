@@ -102,6 +102,15 @@ static int on_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH 
     return 1;
 }
 
+static bool has_key_manager(OSSL_LIB_CTX *libctx, const char *name)
+{
+    ERR_set_mark();
+    EVP_KEYMGMT *manager = EVP_KEYMGMT_fetch(libctx, name, NULL);
+    ERR_pop_to_mark();
+    EVP_KEYMGMT_free(manager);
+    return manager != NULL;
+}
+
 bool hello_engine_open(const char **reason_out)
 {
     struct hello_engine *e = &hello_engine;
@@ -121,6 +130,7 @@ bool hello_engine_open(const char **reason_out)
     e->numbers = BN_CTX_secure_new_ex(e->libctx);
     e->ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     e->many_shares = OpenSSL_version_num() >= 0x30500000UL;
+    e->has_mlkem = e->many_shares && has_key_manager(e->libctx, "X25519MLKEM768");
     return e->own && e->sha256 && e->sha384 && e->aes128 && e->aes256 && e->chacha20 && e->p256 && e->numbers &&
            e->ssl_index >= 0;
 }

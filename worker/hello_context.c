@@ -100,7 +100,7 @@ static bool set_groups(struct hello_context *c)
     for (size_t i = 0; i < groups->list_count; i++) {
         uint16_t code = groups->list[i];
         const char *name = name_of(group_names, sizeof group_names / sizeof group_names[0], code);
-        if (name && (code != GROUP_MLKEM || hello_engine.many_shares))
+        if (name && (code != GROUP_MLKEM || hello_engine.has_mlkem))
             list_add(&list, hello_engine.many_shares && in_list(shares, code) ? "*" : "", name);
     }
     bool good = list.len && SSL_CTX_set1_groups_list(c->ssl_ctx, list.data) == 1;
@@ -222,7 +222,7 @@ enum hello_grade hello_grade_of(const struct hello_layout *layout)
 {
     const struct hello_extension *groups = hello_layout_find(layout, EXTENSION_GROUPS);
 
-    return in_list(groups, GROUP_KYBER_DRAFT) || (in_list(groups, GROUP_MLKEM) && !hello_engine.many_shares)
+    return in_list(groups, GROUP_KYBER_DRAFT) || (in_list(groups, GROUP_MLKEM) && !hello_engine.has_mlkem)
                ? HELLO_PARTIAL
                : HELLO_EXACT;
 }

@@ -62,7 +62,7 @@ static unsigned grease(const struct hello *h, int which)
 /* A group or share that the libssl that runs can't do is left out rather than promised. */
 static bool is_left_out(uint16_t code)
 {
-    return code == GROUP_MLKEM && !hello_engine.many_shares;
+    return code == GROUP_MLKEM && !hello_engine.has_mlkem;
 }
 
 static void put_codes(struct hello *h, const struct hello_extension *e, size_t length_bytes, int which)

@@ -84,7 +84,7 @@ static void hybrid_share_is_sent_and_agreed(void **state)
     struct pair p;
 
     (void)state;
-    if (!hello_engine.many_shares)
+    if (!hello_engine.has_mlkem)
         skip();
     assert_int_equal(SSL_CTX_set1_groups_list(server, HYBRID), 1);
     for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
@@ -111,7 +111,7 @@ static void hybrid_share_is_sent_when_it_is_asked_for(void **state)
     struct pair p;
 
     (void)state;
-    if (!hello_engine.many_shares)
+    if (!hello_engine.has_mlkem)
         skip();
     for (size_t i = 0; i < layout.extension_count; i++) {
         if (layout.extensions[i].type == EXTENSION_KEY_SHARE) {
@@ -131,6 +131,27 @@ static void hybrid_share_is_sent_when_it_is_asked_for(void **state)
         pair_close(&p);
     }
     hello_context_free(c);
+    SSL_CTX_free(server);
+}
+
+static void browser_with_the_hybrid_share_does_without_where_libssl_has_none(void **state)
+{
+    SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
+    bool before = hello_engine.has_mlkem;
+    struct client_hello hello;
+    struct pair p;
+
+    (void)state;
+    hello_engine.has_mlkem = false;
+    struct hello_context *c = context_for("chrome-133-windows", NULL);
+    assert_int_equal(c->grade, HELLO_PARTIAL);
+    shake(c, server, false, &p);
+    assert_true(client_hello_parse((const uint8_t *)p.hello.data, p.hello.len, &hello));
+    for (size_t i = 0; i < hello.groups.count; i++)
+        assert_int_not_equal(hello.groups.codes[i], GROUP_MLKEM);
+    pair_close(&p);
+    hello_context_free(c);
+    hello_engine.has_mlkem = before;
     SSL_CTX_free(server);
 }
 
@@ -518,7 +539,7 @@ static void tampered_bytes_of_the_server_are_seen(void **state)
     tampered_flight("firefox-120-windows", TLS1_3_VERSION, "P-256");
     tampered_flight("firefox-120-windows", TLS1_3_VERSION, "P-384");
     tampered_flight("chrome-120-windows", TLS1_2_VERSION, "X25519");
-    if (hello_engine.many_shares)
+    if (hello_engine.has_mlkem)
         tampered_flight("chrome-133-windows", TLS1_3_VERSION, HYBRID);
 }
 
@@ -575,6 +596,7 @@ int main(void)
         cmocka_unit_test(every_profile_speaks_tls13_and_resumes),
         cmocka_unit_test(hybrid_share_is_sent_and_agreed),
         cmocka_unit_test(hybrid_share_is_sent_when_it_is_asked_for),
+        cmocka_unit_test(browser_with_the_hybrid_share_does_without_where_libssl_has_none),
         cmocka_unit_test(every_profile_bears_a_hello_retry_request),
         cmocka_unit_test(every_profile_bears_a_cookie),
         cmocka_unit_test(every_profile_speaks_tls12_with_ecdhe),
