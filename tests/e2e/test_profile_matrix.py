@@ -1,5 +1,6 @@
 """Every profile against every kind of server, with a full and a resumed handshake, certificates verified, exact hellos."""
 import os
+import subprocess
 
 import pytest
 
@@ -12,6 +13,11 @@ TLS12_ONLY = {"firefox-55-windows", "firefox-56-windows", "ios-12-iphone"}
 TLS13_SERVERS = {"openssl TLS 1.3", "openssl HelloRetryRequest", "nginx HTTP/2 TLS 1.3"}
 # nghttpd speaks HTTP/2 alone, and these may not ask for it.
 NO_ALPN = {"randomized", "randomized-noalpn"}
+# Of the hybrid group, which OpenSSL has from 3.5 on; whoever does not send it a share of it, this server refuses.
+HYBRID = "X25519MLKEM768"
+HYBRID_SERVER = "openssl X25519MLKEM768"
+OPENSSL_HAS_HYBRID = HYBRID in subprocess.run(["openssl", "list", "-kem-algorithms"], capture_output=True, text=True,
+                                              check=False).stdout
 REFUSED = ["wrong-name", "expired", "unknown-issuer", "self-signed"]
 
 
@@ -29,6 +35,8 @@ def servers(certificates, session_nginx, nghttpd):
         "gnutls": GnutlsServer(certificates, "--disable-client-cert"),
         "gnutls asks for a certificate": GnutlsServer(certificates),
     }
+    if OPENSSL_HAS_HYBRID:
+        started[HYBRID_SERVER] = OpensslServer(certificates, "good", "-tls1_3", "-groups", HYBRID)
     started.update({kind: OpensslServer(certificates, kind) for kind in REFUSED})
     ports = {kind: server.port for kind, server in started.items()}
     ports["nginx HTTP/1.1"] = session_nginx.port["https"]
@@ -39,6 +47,11 @@ def servers(certificates, session_nginx, nghttpd):
     yield ports
     for server in started.values():
         server.stop()
+
+
+def profile_text(name):
+    with open(os.path.join(ROOT, "common", "profiles", name), encoding="utf-8") as file:
+        return file.read()
 
 
 def expected_version(kind, profile):
@@ -59,6 +72,8 @@ def check_connected(kind, profile, record, resumed):
 def check_record_of(kind, profile, record, resumed):
     if kind in REFUSED:
         check_failed(record, "cert-invalid")
+    elif kind == HYBRID_SERVER and not profile.startswith(("chrome-131", "chrome-133", "chrome-auto")):
+        check_failed(record, "tls-error")
     elif kind in TLS13_SERVERS and profile in TLS12_ONLY:
         check_failed(record, "tls-error")
         assert "protocol version" in record["error"]
@@ -80,3 +95,15 @@ def test_every_kind_of_server_answers_full_and_resumed(hotfleet, servers, profil
         assert "plain-hello" not in run.stderr
         for seq, kind in enumerate(kinds, 1):
             check_record_of(kind, profile, records[seq], resumed)
+
+
+@pytest.mark.skipif(not OPENSSL_HAS_HYBRID, reason=f"this OpenSSL has no {HYBRID}")
+def test_hybrid_share_is_sent_when_a_server_asks_for_it(hotfleet, servers):
+    """By a HelloRetryRequest, which it sends to a browser that names the group and has sent no share of it."""
+    text = profile_text("chrome-133-windows.toml").replace('hello = "chrome-133"\n', "").replace("chrome-133-windows", "later")
+    layout = profile_text("hello/chrome-133.toml").replace("51 shares GREASE 11ec 001d", "51 shares GREASE 001d")
+    hotfleet.write("own/later.toml", f"{text}\n[hello]\n{layout}")
+    url = f"https://127.0.0.1:{servers[HYBRID_SERVER]}/"
+    for resumed in (False, True):
+        run = hotfleet([url], "--profiles", "own", "--profile", "later", "--retry", "0", "-w", "1", "--state", "state")
+        check_connected(HYBRID_SERVER, "later", check_complete(run, 1)[1], resumed)
