@@ -90,7 +90,7 @@ static struct hello_context *context_of(const struct profile *profile, const cha
     return c;
 }
 
-static struct hello_context *context_for(const char *profile, const char *alpn)
+__attribute__((unused)) static struct hello_context *context_for(const char *profile, const char *alpn)
 {
     return context_of(profile_find(profile), alpn);
 }
@@ -179,6 +179,21 @@ __attribute__((unused)) static void assert_talks(struct pair *p)
     assert_int_equal(SSL_write_ex(p->server, "pong", 4, &n), 1);
     assert_int_equal(SSL_read_ex(p->client, text, sizeof text, &n), 1);
     assert_memory_equal(text, "pong", 4);
+}
+
+/* A handshake that ends well, resumed if it is to be. */
+__attribute__((unused)) static void shake(const struct hello_context *c, SSL_CTX *server, bool resume, struct pair *p)
+{
+    pair_open(p, c, server);
+    if (resume)
+        assert_int_equal(SSL_set_session(p->client, kept), 1);
+    if (!pair_shake(p)) {
+        ERR_print_errors_fp(stderr);
+        fail_msg("%s: the handshake failed", c->profile->name);
+    }
+    assert_talks(p);
+    if (SSL_session_reused(p->client) != resume)
+        fail_msg("%s: resumed, or not, against what was asked", c->profile->name);
 }
 
 static int fixture_setup(void **state)
