@@ -7,6 +7,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkgconf libssl-dev libevent-dev 
     libidn2-dev libjansson-dev zlib1g-dev libbrotli-dev libzstd-dev python3)
 site_packages=(nginx openssl python3)
 test_packages=(curl gnutls-bin libcmocka-dev python3-pytest python3-pytest-xdist python3-h2 python3-cryptography nghttp2-client nghttp2-server knot nginx openssl python3)
+tree_packages=(debootstrap)
 check_packages=(clang clang-format clang-tidy shellcheck libcmocka-dev)
 
 say() {
