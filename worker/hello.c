@@ -11,6 +11,11 @@
 #include "worker/hello_parts.h"
 
 #define BUCKETS 1024u
+/* Of so large a piece libcrypto's allocator makes pages of its own (slots.h), which leave no hole in the heap when the
+ * handshake is over; the pages behind the struct are never touched. */
+#define ROOM_BYTES 16384
+
+_Static_assert(sizeof(struct hello) <= ROOM_BYTES, "a hello fits into its room");
 
 struct hello_engine hello_engine;
 static struct hello *buckets[BUCKETS];
@@ -170,6 +175,13 @@ static void swaps_free(struct hello_swap *swap)
     }
 }
 
+static struct hello *hello_new(void)
+{
+    struct hello *h = OPENSSL_malloc(ROOM_BYTES);
+
+    return h ? memset(h, 0, sizeof *h) : NULL;
+}
+
 void hello_free(struct hello *h)
 {
     struct buffer *const buffers[] = {&h->built,          &h->sent,        &h->in,      &h->out,
@@ -189,7 +201,7 @@ void hello_free(struct hello *h)
 
 bool hello_attach(SSL *ssl, const struct hello_context *context, BIO *below)
 {
-    struct hello *h = OPENSSL_zalloc(sizeof *h);
+    struct hello *h = hello_new();
     BIO *filter = h ? hello_bio_new(h) : NULL;
 
     if (!filter || !SSL_set_ex_data(ssl, hello_engine.ssl_index, h)) {

@@ -15,6 +15,14 @@ static void copy_retry(BIO *bio, BIO *below)
     BIO_set_retry_reason(bio, BIO_get_retry_reason(below));
 }
 
+/* Hundreds of handshakes may wait for their servers at a time, and what each of them holds meanwhile is a hole in the
+ * heap later, between what connections keep. */
+static void release_if_empty(struct buffer *b)
+{
+    if (b->len == 0)
+        buffer_fini(b);
+}
+
 /* Takes one ClientHello of libssl's; it stands whole in its record. */
 static bool send_client_hello(struct hello *h, const uint8_t *record, size_t len)
 {
@@ -68,6 +76,7 @@ static bool send_records(struct hello *h)
         taken += len;
     }
     buffer_consume(&h->from_libssl, taken);
+    release_if_empty(&h->from_libssl);
     return true;
 }
 
@@ -81,6 +90,7 @@ static int flush(BIO *bio, struct hello *h)
         }
         buffer_consume(&h->to_wire, n);
     }
+    release_if_empty(&h->to_wire);
     return 1;
 }
 
@@ -165,6 +175,7 @@ static bool read_more(BIO *bio, struct hello *h)
     buffer_reserve(&h->in, want);
     if (BIO_read_ex(h->below, h->in.data + h->in.len, want, &n) != 1) {
         copy_retry(bio, h->below);
+        release_if_empty(&h->in);
         return false;
     }
     h->in.len += n;

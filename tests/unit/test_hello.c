@@ -433,6 +433,26 @@ static void nothing_is_left_after_the_handshake(void **state)
     SSL_CTX_free(server);
 }
 
+/* With a server that does not answer yet there is the hello's own piece and what it was made of, and nothing else. */
+static void little_is_held_while_the_server_is_waited_for(void **state)
+{
+    SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
+    struct hello_context *c = context_for("firefox-120-windows", NULL);
+    struct pair p;
+
+    (void)state;
+    pair_open(&p, c, server);
+    SSL_do_handshake(p.client);
+    const struct hello *h = SSL_get_ex_data(p.client, hello_engine.ssl_index);
+    const struct buffer *const buffers[] = {&h->in, &h->out, &h->messages, &h->from_libssl, &h->to_wire};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        assert_int_equal(buffers[i]->cap, 0);
+    assert_true(pair_shake(&p));
+    pair_close(&p);
+    hello_context_free(c);
+    SSL_CTX_free(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +473,7 @@ int main(void)
         cmocka_unit_test(tampered_bytes_of_the_server_are_seen),
         cmocka_unit_test(server_that_is_none_of_tls_is_told_as_such),
         cmocka_unit_test(nothing_is_left_after_the_handshake),
+        cmocka_unit_test(little_is_held_while_the_server_is_waited_for),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
