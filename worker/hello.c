@@ -133,11 +133,12 @@ bool hello_engine_open(const char **reason_out)
     e->chacha20 = EVP_CIPHER_fetch(e->libctx, "ChaCha20-Poly1305", "provider=default");
     e->p256 = EC_GROUP_new_by_curve_name_ex(e->libctx, NULL, NID_X9_62_prime256v1);
     e->numbers = BN_CTX_secure_new_ex(e->libctx);
+    e->x25519 = EVP_PKEY_CTX_new_from_name(e->libctx, "X25519", "provider=default");
     e->ssl_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
     e->many_shares = OpenSSL_version_num() >= 0x30500000UL;
     e->has_mlkem = e->many_shares && has_key_manager(e->libctx, "X25519MLKEM768");
     return e->own && e->sha256 && e->sha384 && e->aes128 && e->aes256 && e->chacha20 && e->p256 && e->numbers &&
-           e->ssl_index >= 0;
+           e->x25519 && EVP_PKEY_keygen_init(e->x25519) == 1 && e->ssl_index >= 0;
 }
 
 void hello_engine_close(void)
@@ -151,6 +152,7 @@ void hello_engine_close(void)
     EVP_CIPHER_free(e->chacha20);
     EC_GROUP_free(e->p256);
     BN_CTX_free(e->numbers);
+    EVP_PKEY_CTX_free(e->x25519);
     if (e->own)
         OSSL_PROVIDER_unload(e->own);
     if (e->standard)

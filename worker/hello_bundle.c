@@ -151,8 +151,8 @@ static void *on_generate(void *generator, OSSL_CALLBACK *callback, void *arg)
     (void)arg;
     if (!b)
         return NULL;
-    b->x25519 = EVP_PKEY_Q_keygen(hello_engine.libctx, NULL, "X25519");
-    bool good = b->x25519 && EVP_PKEY_get_raw_public_key(b->x25519, b->key, &x25519_len) == 1 && generate_p256(b);
+    bool good = EVP_PKEY_generate(hello_engine.x25519, &b->x25519) == 1 &&
+                EVP_PKEY_get_raw_public_key(b->x25519, b->key, &x25519_len) == 1 && generate_p256(b);
     if (good) {
         newest = b;
         return b;

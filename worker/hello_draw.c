@@ -5,7 +5,10 @@
 
 #include "worker/hello_parts.h"
 
-#define ECH_KEY_BYTES 32
+#define ECH_KEY_BYTES   32
+#define ECH_PAYLOAD_MAX (144 + 3 * 32)
+
+_Static_assert(10 + ECH_KEY_BYTES + ECH_PAYLOAD_MAX <= HELLO_ECH_MAX, "a GREASE ECH has room");
 
 static bool fill(struct hello *h, uint8_t *out, size_t len)
 {
@@ -18,6 +21,7 @@ static bool fill(struct hello *h, uint8_t *out, size_t len)
 /* Random bytes in one batch: the generator's price is by the call. */
 struct dice {
     uint8_t bytes[192];
+    uint8_t of_ech[ECH_KEY_BYTES + ECH_PAYLOAD_MAX];
     size_t used;
 };
 
@@ -117,9 +121,8 @@ static void draw_ciphers(struct hello *h, struct dice *dice)
 /* The outer form of an ECH extension that is GREASE (draft-ietf-tls-esni 6.2): HKDF-SHA256, AES-128-GCM, a config id, a
  * key and a payload. The key is random bytes, which any X25519 key might be: a true one would cost a twentieth of the
  * handshake. */
-static bool draw_ech(struct hello *h, struct dice *dice)
+static void draw_ech(struct hello_draw *d, struct dice *dice)
 {
-    struct hello_draw *d = &h->draw;
     static const uint8_t head[] = {0, 0, 1, 0, 1};
     size_t payload = 144 + 32 * roll(dice, 4);
     uint8_t *at = d->ech;
@@ -134,9 +137,9 @@ static bool draw_ech(struct hello *h, struct dice *dice)
     *at++ = (uint8_t)(payload >> 8);
     *at++ = (uint8_t)payload;
     d->ech_len = (size_t)(at - d->ech) + payload;
-    bool good = fill(h, key, ECH_KEY_BYTES) && fill(h, at, payload);
+    memcpy(key, dice->of_ech, ECH_KEY_BYTES);
     key[ECH_KEY_BYTES - 1] &= 0x7f;
-    return good;
+    memcpy(at, dice->of_ech + ECH_KEY_BYTES, payload);
 }
 
 static bool has_ech(const struct hello *h)
@@ -155,7 +158,7 @@ bool hello_draw(struct hello *h)
 
     if (h->drawn)
         return true;
-    if (!fill(h, dice.bytes, sizeof dice.bytes))
+    if (!fill(h, dice.bytes, offsetof(struct dice, used)))
         return false;
     memcpy(d->grease, dice.bytes, sizeof d->grease);
     /* The two extensions must differ. */
@@ -163,6 +166,8 @@ bool hello_draw(struct hello *h)
         d->grease[3] ^= 0x10;
     draw_order(d, &dice, h->context->profile);
     draw_ciphers(h, &dice);
-    h->drawn = !has_ech(h) || draw_ech(h, &dice);
-    return h->drawn;
+    if (has_ech(h))
+        draw_ech(d, &dice);
+    h->drawn = true;
+    return true;
 }

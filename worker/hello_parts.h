@@ -56,9 +56,10 @@ struct hello_engine {
     EVP_CIPHER *aes128, *aes256, *chacha20;
     EC_GROUP *p256;
     BN_CTX *numbers;
-    int ssl_index;    /* where an SSL keeps its hello */
-    bool many_shares; /* libssl 3.5: it sends several key shares */
-    bool has_mlkem;   /* and has X25519MLKEM768, unless it was built without ML-KEM */
+    EVP_PKEY_CTX *x25519; /* that makes keys */
+    int ssl_index;        /* where an SSL keeps its hello */
+    bool many_shares;     /* libssl 3.5: it sends several key shares */
+    bool has_mlkem;       /* and has X25519MLKEM768, unless it was built without ML-KEM */
     void (*on_keylog)(const SSL *ssl, const char *line);
 };
 extern struct hello_engine hello_engine;

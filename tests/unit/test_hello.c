@@ -230,6 +230,30 @@ static void browser_that_shuffles_does_and_grease_is_drawn(void **state)
     SSL_CTX_free(server);
 }
 
+static void key_shares_are_a_connections_own(void **state)
+{
+    static const size_t keys[][2] = {{6, 32}, {42, 65}}; /* X25519, P-256: where they stand, and their bytes */
+    SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
+    struct hello_context *c = context_for("firefox-120-windows", NULL);
+    uint8_t bodies[8][107];
+    struct client_hello hello;
+    struct pair p;
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++) {
+        shake(c, server, i % 2, &p);
+        assert_true(client_hello_parse((const uint8_t *)p.hello.data, p.hello.len, &hello));
+        const struct client_hello_extension *shares = client_hello_find(&hello, EXTENSION_KEY_SHARE);
+        assert_true(shares && shares->len == sizeof bodies[i]);
+        memcpy(bodies[i], shares->body, shares->len);
+        for (size_t j = 0; j < 2 * i; j++)
+            assert_memory_not_equal(bodies[i] + keys[j % 2][0], bodies[j / 2] + keys[j % 2][0], keys[j % 2][1]);
+        pair_close(&p);
+    }
+    hello_context_free(c);
+    SSL_CTX_free(server);
+}
+
 static void randomised_hellos_differ_and_keep_to_their_alpn(void **state)
 {
     static const struct {
@@ -467,6 +491,7 @@ int main(void)
         cmocka_unit_test(every_profile_has_the_hashes_of_its_browser),
         cmocka_unit_test(hello_is_the_browsers_field_by_field),
         cmocka_unit_test(browser_that_shuffles_does_and_grease_is_drawn),
+        cmocka_unit_test(key_shares_are_a_connections_own),
         cmocka_unit_test(randomised_hellos_differ_and_keep_to_their_alpn),
         cmocka_unit_test(alpn_of_the_owner_stands_in_for_the_browsers),
         cmocka_unit_test(wrong_host_expired_and_unknown_issuer_are_refused),
