@@ -23,7 +23,8 @@ enum hello_grade {
 };
 
 /* The SSL_CTX of one profile. Its ciphers, groups, signature algorithms, versions and ALPN are set, and its keylog
- * callback is the engine's; all else (store, verification, session callbacks) is for its owner to set. */
+ * callback is the engine's, which comes and goes; all else (store, verification, session callbacks) is for its owner to
+ * set. */
 struct hello_context {
     SSL_CTX *ssl_ctx;
     const struct profile *profile;
@@ -48,7 +49,7 @@ void hello_engine_close(void);
 /* Runs whole handshakes in memory, of TLS 1.3, with a HelloRetryRequest, with a PSK, and of TLS 1.2: what the engine
  * leans on in libssl is proven or found missing. False: *reason_out says which failed. */
 must_check bool hello_self_test(const char **reason_out);
-/* A further receiver of key log lines, for SSLKEYLOGFILE; NULL: none. */
+/* A further receiver of key log lines, for SSLKEYLOGFILE; NULL: none. Holds for contexts that are made afterwards. */
 void hello_set_keylog(void (*on_line)(const SSL *ssl, const char *line));
 
 /* `alpn`: in wire form, offered in place of the profile's own protocols; NULL: the profile's. NULL when out of memory

@@ -242,7 +242,8 @@ struct hello_context *hello_context_new(const struct profile *profile, const uns
         set_alpn(c, alpn, alpn_len) && set_extensions(c->ssl_ctx, layout) &&
         SSL_CTX_set_min_proto_version(c->ssl_ctx, TLS1_2_VERSION) &&
         SSL_CTX_set_max_proto_version(c->ssl_ctx, modern ? TLS1_3_VERSION : TLS1_2_VERSION)) {
-        SSL_CTX_set_keylog_callback(c->ssl_ctx, hello_on_keylog);
+        if (hello_engine.on_keylog)
+            SSL_CTX_set_keylog_callback(c->ssl_ctx, hello_on_keylog);
         return c;
     }
     ERR_clear_error();

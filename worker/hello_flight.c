@@ -97,6 +97,8 @@ static bool take_message(struct hello *h, const uint8_t *message, size_t len)
     case MESSAGE_FINISHED:
         h->reading = PHASE_PASS;
         h->writing = h->settings ? PHASE_FLIGHT : PHASE_PASS;
+        if (h->settings)
+            hello_ask_secret(h);
         break;
     default:
         break;

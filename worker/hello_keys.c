@@ -182,16 +182,26 @@ static void take_secret(struct hello_keys *keys, const char *line)
     keys->secret_len = len;
 }
 
+void hello_ask_secret(struct hello *h)
+{
+    SSL_CTX_set_keylog_callback(h->context->ssl_ctx, hello_on_keylog);
+}
+
 void hello_on_keylog(const SSL *ssl, const char *line)
 {
     static const char of_server[] = "SERVER_HANDSHAKE_TRAFFIC_SECRET ";
     static const char of_client[] = "CLIENT_HANDSHAKE_TRAFFIC_SECRET ";
     struct hello *h = SSL_get_ex_data(ssl, hello_engine.ssl_index);
+    struct hello_keys *keys = NULL;
 
     if (h && strncmp(line, of_server, sizeof of_server - 1) == 0)
-        take_secret(&h->server, line);
+        keys = &h->server;
     else if (h && strncmp(line, of_client, sizeof of_client - 1) == 0)
-        take_secret(&h->client, line);
+        keys = &h->client;
+    if (keys)
+        take_secret(keys, line);
     if (hello_engine.on_keylog)
         hello_engine.on_keylog(ssl, line);
+    else if (keys)
+        SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), NULL);
 }

@@ -175,6 +175,10 @@ must_check bool hello_record_seal(struct hello_keys *keys, uint8_t type, const u
 must_check bool hello_verify_data(struct hello *h, const EVP_MD_CTX *transcript, uint8_t out[EVP_MAX_MD_SIZE],
                                   size_t *len_out);
 const EVP_MD *hello_cipher_md(uint16_t cipher);
+/* Has libssl tell the handshake's next secret in its key log: the server's before it reads the ServerHello, the
+ * client's before it answers the server's Finished. It derives them in the same call of SSL_do_handshake(). Asked for
+ * one by one, since libssl writes a line of its log by 80 calls of sprintf(), more work than the hello itself. */
+void hello_ask_secret(struct hello *h);
 void hello_on_keylog(const SSL *ssl, const char *line);
 
 /* hello_server.c: takes the ServerHello out of h->in. */

@@ -130,6 +130,7 @@ static bool take_choice(struct hello *h, const uint8_t *message, size_t len, con
     }
     if (!alone)
         return hello_fail(h, SSL_R_NOT_ON_RECORD_BOUNDARY);
+    hello_ask_secret(h);
     if (!h->bundled || !find(s, EXTENSION_KEY_SHARE, &body))
         return true;
     *wrapped_out = true;

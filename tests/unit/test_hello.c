@@ -477,6 +477,37 @@ static void little_is_held_while_the_server_is_waited_for(void **state)
     SSL_CTX_free(server);
 }
 
+static unsigned lines_told;
+
+static void count_line(const SSL *ssl, const char *line)
+{
+    (void)ssl;
+    lines_told += *line != 0;
+}
+
+/* libssl writes its key log only where the engine, or somebody else, reads it. */
+static void key_log_is_written_when_it_is_read(void **state)
+{
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+    static const unsigned lines[] = {1, 5};
+    SSL_CTX *server = server_new("EC", TEST_HOST, -60, 3600);
+    struct pair p;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        lines_told = 0;
+        hello_set_keylog(i < 2 ? count_line : NULL);
+        struct hello_context *c = context_for("chrome-133-windows", NULL);
+        assert_int_equal(SSL_CTX_set_max_proto_version(server, versions[i % 2]), 1);
+        shake(c, server, false, &p);
+        assert_int_equal(lines_told, i < 2 ? lines[i] : 0);
+        assert_int_equal(SSL_CTX_get_keylog_callback(c->ssl_ctx) != NULL, i < 2);
+        pair_close(&p);
+        hello_context_free(c);
+    }
+    SSL_CTX_free(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,6 +530,7 @@ int main(void)
         cmocka_unit_test(server_that_is_none_of_tls_is_told_as_such),
         cmocka_unit_test(nothing_is_left_after_the_handshake),
         cmocka_unit_test(little_is_held_while_the_server_is_waited_for),
+        cmocka_unit_test(key_log_is_written_when_it_is_read),
     };
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }

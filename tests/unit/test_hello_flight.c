@@ -52,6 +52,9 @@ static bool talk_open(struct talk *t, const char *profile, const struct script *
     send_flight(&t->server);
     bool done = SSL_do_handshake(t->client) == 1;
     t->stats = *hello_stats_of(t->client);
+    /* Whatever secrets the engine needed, it asks for no more. */
+    if (done)
+        assert_null(SSL_CTX_get_keylog_callback(t->context->ssl_ctx));
     return done && hello_detach(t->client);
 }
 
