@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "coordinator/results_check.h"
 
 #define CHORES_MAX 4096 /* under way at a time; all together are far smaller than a task ring */
 
@@ -140,12 +141,14 @@ bool chores_on_message(struct chores *c, unsigned worker, const struct result_me
     if (!chore || !chore->seq || chore->seq != m->seq || chore->worker != worker)
         return false;
     if (m->kind == RESULT_PART) {
+        if (!result_is_lines(bytes, m->len))
+            return false;
         if (chore->order.on_part)
             chore->order.on_part(chore->order.user, bytes, m->len);
         return true;
     }
     struct chore_answer answer = {
-        .outcome = m->outcome < OUTCOME_COUNT ? (enum outcome)m->outcome : OUTCOME_SYSTEM,
+        .outcome = (enum outcome)m->outcome,
         .status = m->status,
         .ip = m->ip,
         .count = m->delay_ms,

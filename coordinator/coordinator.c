@@ -508,6 +508,7 @@ static void close_parts(struct coordinator *c)
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);
     buffer_fini(&c->results.log);
+    buffer_fini(&c->results.message);
     answers_close(c->results.answers);
     sessions_close(c->sessions);
     if (c->store)

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "coordinator/results_check.h"
 #include "shm/task.h"
 
 #define DEATHS_MAX 5 /* workers that may die holding one task before it is given up */
@@ -194,6 +195,11 @@ static void finish(struct results *r, struct task *task, const struct result_mes
     end_task(r, task);
 }
 
+static uint64_t at_most(uint64_t wanted_ms, uint64_t max_ms)
+{
+    return wanted_ms < max_ms ? wanted_ms : max_ms;
+}
+
 /* An attempt on another connection goes to another address too, if there is one. */
 static void retry(struct results *r, struct task *task, const struct result_message *m, const char *log)
 {
@@ -210,7 +216,7 @@ static void retry(struct results *r, struct task *task, const struct result_mess
         end_task(r, task);
         return;
     }
-    frontier_delay(r->frontier, task, m->delay_ms);
+    frontier_delay(r->frontier, task, (uint32_t)at_most(m->delay_ms, r->options->retry_delay_max));
 }
 
 static void redirect(struct results *r, struct task *task, const struct result_message *m, const char *location)
@@ -233,22 +239,13 @@ static void redirect(struct results *r, struct task *task, const struct result_m
     frontier_add(r->frontier, task);
 }
 
-static bool message_valid(const struct result_message *m, uint32_t len)
-{
-    return len >= sizeof *m && m->len <= len - sizeof *m && m->kind <= RESULT_SESSION && m->access <= ACCESS_FIXED &&
-           (m->outcome <= OUTCOME_RECORD_LAST || m->kind == RESULT_CHORE);
-}
-
 /* Copies the line first and looks at the copy: a broken worker could change the ring's bytes in between. */
 static bool copy_line(struct results *r, const struct result_message *m, const char *bytes)
 {
     struct buffer *out = records_buffer(r->records);
 
-    if (m->len < 2)
-        return false;
     buffer_append(out, bytes, m->len);
-    const char *line = out->data + out->len - m->len;
-    if (line[0] == '{' && memchr(line, '\n', m->len) == line + m->len - 1)
+    if (result_is_record(out->data + out->len - m->len, m->len, m->seq))
         return true;
     out->len -= m->len;
     return false;
@@ -259,7 +256,7 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
 {
     struct task *task = task_find(r->tasks, m->slot, m->seq);
 
-    if (!task || task->place != TASK_GIVEN || task->worker != worker)
+    if (!task || task->place != TASK_GIVEN || task->worker != worker || !result_fits_task(m, task, bytes))
         return false;
     if (m->kind == RESULT_RECORD && !copy_line(r, m, bytes))
         return false;
@@ -272,7 +269,7 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     task->started_us = m->started_us;
     r->answered += m->kind != RESULT_HAND_BACK;
     if (m->host_wait_ms)
-        frontier_hold_host(r->frontier, host, m->host_wait_ms);
+        frontier_hold_host(r->frontier, host, at_most(m->host_wait_ms, r->options->total_timeout));
     if (m->access != ACCESS_UNKNOWN && r->access) {
         const struct url *url = &task->url;
         struct span path = {url->text + url->path_offset, url->len - url->path_offset};
@@ -300,6 +297,14 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     return true;
 }
 
+/* A worker could change the ring's bytes between a look and the use. */
+static const char *copy_bytes(struct results *r, const char *bytes, size_t len)
+{
+    buffer_clear(&r->message);
+    buffer_append(&r->message, bytes, len);
+    return len ? r->message.data : "";
+}
+
 /* Takes one message; false when it makes no sense. */
 static bool take(struct results *r, unsigned worker, const void *data, uint32_t len)
 {
@@ -309,8 +314,10 @@ static bool take(struct results *r, unsigned worker, const void *data, uint32_t 
         return false;
     memcpy(&m, data, sizeof m);
     const char *bytes = (const char *)data + sizeof m;
-    if (!message_valid(&m, len))
+    if (!result_is_sound(&m, len, &r->region->layout))
         return false;
+    if (m.kind != RESULT_RECORD)
+        bytes = copy_bytes(r, bytes, m.len);
     switch ((enum result_kind)m.kind) {
     case RESULT_RECORD:
     case RESULT_REDIRECT:
@@ -336,6 +343,9 @@ static unsigned drain(struct results *r, unsigned worker)
     unsigned taken = 0;
     enum outcome outcome = OUTCOME_AGAIN;
 
+    /* What one says after it was found out waits for its end. */
+    if (fleet_worker(r->fleet, worker)->condemned)
+        return 0;
     while (!records_full(r->records) && (outcome = ring_peek(ring, &data, &len)) == OUTCOME_OK) {
         if (!take(r, worker, data, len)) {
             outcome = OUTCOME_CORRUPT;
@@ -380,7 +390,8 @@ bool results_waiting(const struct results *r)
     if (records_full(r->records))
         return false;
     for (unsigned w = 0; w < fleet_workers(r->fleet); w++) {
-        if (ring_has_message(&fleet_worker(r->fleet, w)->records))
+        struct fleet_worker *worker = fleet_worker(r->fleet, w);
+        if (!worker->condemned && ring_has_message(&worker->records))
             return true;
     }
     return false;

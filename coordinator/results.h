@@ -39,6 +39,7 @@ struct results {
     uint64_t outcomes[OUTCOME_COUNT];
     struct buffer scratch; /* a redirect's next URL */
     struct buffer log;     /* of a record whose answer is a kept one */
+    struct buffer message; /* a copy of what a worker's message says, if it is no record */
 };
 
 /* Reads all rings as far as the record buffer allows; returns the number of messages taken. */

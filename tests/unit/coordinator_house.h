@@ -225,6 +225,7 @@ static inline void house_free(struct house *h)
     frontier_free(h->frontier);
     task_table_free(h->tasks);
     buffer_fini(&h->results.scratch);
+    buffer_fini(&h->results.message);
     records_close(h->records);
     timers_fini(&h->timers);
     region_close(&h->region);
@@ -369,6 +370,7 @@ static inline struct result_message result_of(const struct task_message *m, enum
         .seq = m->seq,
         .slot = m->slot,
         .kind = kind,
+        .outcome = kind == RESULT_RETRY ? OUTCOME_RATE_LIMITED : OUTCOME_OK,
         .attempts = m->attempts + (kind != RESULT_HAND_BACK),
         .first_attempt_wall_us = m->first_attempt_wall_us ? m->first_attempt_wall_us : 1000000,
         .started_us = m->started_us ? m->started_us : clock_us(),

@@ -70,7 +70,7 @@ static void order_goes_out_and_its_answer_comes_back_once(void **state)
     assert_true(m.flags & TASK_IDLE_ONLY);
     assert_true(m.seq & CHORE_SEQ);
     struct result_message r = {.seq = m.seq, .slot = m.slot, .kind = RESULT_PART, .len = 3};
-    tell(h, 1, &r, "abc");
+    tell(h, 1, &r, "{}\n");
     r.kind = RESULT_CHORE;
     r.len = 0;
     r.delay_ms = 7;
@@ -78,7 +78,7 @@ static void order_goes_out_and_its_answer_comes_back_once(void **state)
     tell(h, 1, &r, "");
     results_turn(&h->results);
     assert_int_equal(e.parts, 1);
-    assert_string_equal(e.bytes, "abc");
+    assert_string_equal(e.bytes, "{}\n");
     assert_int_equal(e.count, 1);
     assert_int_equal(e.last.count, 7);
     assert_int_equal(e.last.outcome, OUTCOME_AT_LIMIT);
@@ -90,6 +90,34 @@ static void order_goes_out_and_its_answer_comes_back_once(void **state)
     assert_int_equal(e.count, 1);
     assert_int_equal(h->fleet.kills[1], 1);
     house_free(h);
+}
+
+/* Each from a house of its own: a worker that was found out is heard no more. */
+static void assert_part_refused(const char *text, uint32_t len)
+{
+    struct house *h = house_new(&usual_plan);
+    struct ends e = {0};
+
+    struct task_message m = give(h, 1, &e);
+    struct result_message r = {.seq = m.seq, .slot = m.slot, .kind = RESULT_PART, .len = len};
+    send_bytes(h, 1, &r, sizeof r, text, len);
+    assert_int_equal(results_turn(&h->results), 0);
+    assert_int_equal(h->fleet.kills[1], 1);
+    assert_int_equal(e.parts, 0);
+    house_free(h);
+}
+
+static void parts_that_are_no_lines_are_refused(void **state)
+{
+    (void)state;
+    assert_part_refused("abc", 3);
+    assert_part_refused("{}", 2);
+    assert_part_refused("{\n", 2);
+    assert_part_refused("{}\n{}", 5);
+    assert_part_refused("{}\n\n", 4);
+    assert_part_refused("{}\nx}\n", 6);
+    assert_part_refused("{\0}\n", 4);
+    assert_part_refused("{\33}\n", 4);
 }
 
 static void answer_of_another_worker_is_refused(void **state)
@@ -160,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_goes_out_and_its_answer_comes_back_once),
+        cmocka_unit_test(parts_that_are_no_lines_are_refused),
         cmocka_unit_test(answer_of_another_worker_is_refused),
         cmocka_unit_test(chores_of_a_dead_worker_end),
         cmocka_unit_test(worker_that_does_not_run_is_given_none),

@@ -41,7 +41,7 @@ static void random_answer(struct life *life, unsigned w)
         send_result(h, w, r, "");
         break;
     case 1:
-        r.kind = RESULT_RETRY;
+        r = result_of(&m, RESULT_RETRY);
         r.delay_ms = (uint32_t)random() % 3;
         r.host_wait_ms = random() % 4 ? 0 : (uint32_t)random() % 4;
         send_result(h, w, r, "");
