@@ -91,6 +91,8 @@ static void refresh_head(struct ring *ring)
 
     if (head - ring->other <= ring->published - ring->other && is_aligned(head))
         ring->other = head;
+    else
+        ring->broken = true;
 }
 
 void *ring_reserve(struct ring *ring, uint32_t len)
@@ -139,6 +141,11 @@ uint64_t ring_taken_to(struct ring *ring)
 {
     refresh_head(ring);
     return ring->other;
+}
+
+bool ring_is_broken(const struct ring *ring)
+{
+    return ring->broken;
 }
 
 uint64_t ring_room(struct ring *ring)

@@ -31,6 +31,7 @@ struct ring {
     uint64_t reserved_at; /* producer: start of the open reservation */
     uint64_t open_end;    /* producer: end of the open reservation; consumer: end of the message last peeked */
     bool is_producer;
+    bool broken; /* producer: ring_is_broken() */
 };
 
 /* Bytes that a ring of `capacity` (a power of two >= 4096) takes in the region. */
@@ -51,6 +52,9 @@ void ring_commit(struct ring *ring, uint32_t len);
 void ring_publish(struct ring *ring);
 /* Producer: up to which of its own positions the consumer has given room back. */
 uint64_t ring_taken_to(struct ring *ring);
+/* Producer: whether the consumer's position has ever made no sense when it was asked for. What it says is left unheard,
+ * so such a ring may stay full for ever. */
+bool ring_is_broken(const struct ring *ring);
 /* Bytes free for further messages, as last known (asked anew once less than half is free). A message of `len` bytes is
  * sure to fit when 2 * (len + 16) are free: it may have to skip the ring's end. */
 uint64_t ring_room(struct ring *ring);

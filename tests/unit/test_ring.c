@@ -448,10 +448,14 @@ static void nonsense_head_is_a_full_ring(void **state)
         ;
     uint64_t tail = atomic_load(&p->memory->tail);
     const uint64_t bad[] = {tail + 8, tail + CAPACITY, UINT64_MAX - 7, (uint64_t)0 - CAPACITY, 68, UINT64_MAX / 2};
+    assert_int_equal(ring_taken_to(&p->producer), 0);
+    assert_false(ring_is_broken(&p->producer));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        p->producer.broken = false;
         atomic_store(&p->memory->head, bad[i]);
         assert_null(ring_reserve(&p->producer, 8));
         assert_int_equal(ring_room(&p->producer), 0);
+        assert_true(ring_is_broken(&p->producer));
     }
     atomic_store(&p->memory->head, 64);
     assert_non_null(ring_reserve(&p->producer, 8));
@@ -468,8 +472,10 @@ static void head_that_goes_back_takes_no_room_away(void **state)
     assert_int_equal(ring_room(&p->producer), 40 * 64);
     for (int i = 0; i < 20; i++)
         assert_true(push_filled(p, 1, 56));
+    assert_false(ring_is_broken(&p->producer));
     atomic_store(&p->memory->head, 0);
     assert_int_equal(ring_room(&p->producer), 20 * 64);
+    assert_true(ring_is_broken(&p->producer));
 }
 
 /* What is committed but not shown cannot have been consumed. */
