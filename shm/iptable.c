@@ -93,6 +93,22 @@ static void list_replace(struct shm_host *h, uint32_t first, uint32_t count)
     atomic_exchange(&h->addresses, list_pack(first, count, (uint16_t)(old + 1)));
 }
 
+/* Rows up to `index` mean something from now on. */
+static void use_rows(_Atomic uint32_t *cells, uint32_t workers, uint32_t index, uint32_t *used_io)
+{
+    for (; *used_io <= index; ++*used_io) {
+        for (uint32_t w = 0; w < workers; w++)
+            atomic_store_explicit(&cells[(size_t)*used_io * workers + w], 0, memory_order_relaxed);
+    }
+}
+
+void iptable_ip_set(struct iptable *t, uint32_t ip, const struct address *address)
+{
+    assert(ip < t->ips_max);
+    use_rows(t->ip_cells, t->workers, ip, &t->ips_used);
+    t->ips[ip] = *address;
+}
+
 uint32_t iptable_host_set(struct iptable *t, uint32_t index, uint8_t scheme, const char *name, size_t name_len,
                           uint16_t port)
 {
@@ -101,6 +117,7 @@ uint32_t iptable_host_set(struct iptable *t, uint32_t index, uint8_t scheme, con
     uint32_t odd = atomic_load_explicit(&h->generation, memory_order_relaxed) | 1;
     uint32_t even = odd + 1 != 0 ? odd + 1 : 2;
 
+    use_rows(t->host_cells, t->workers, index, &t->hosts_used);
     /* Release stores throughout: a reader that sees a new byte also sees that the generation was odd. */
     atomic_store_explicit(&h->generation, odd, memory_order_relaxed);
     for (size_t i = 0; i < HOST_NAME_MAX_BYTES; i++)
@@ -165,12 +182,18 @@ uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t wor
     return index < t->hosts_max && worker < t->workers ? atomic_load(&host_row(t, index)[worker]) : 0;
 }
 
-static void sweep(const struct iptable *t, _Atomic uint32_t *cells, uint32_t worker, _Atomic uint32_t *reach,
-                  uint32_t max)
+uint32_t iptable_fleet_cell(const struct iptable *t, uint32_t worker)
 {
-    uint32_t end = atomic_load(reach);
+    return worker < t->workers ? atomic_load(&t->fleet_cells[worker]) : 0;
+}
 
-    for (uint32_t i = 0; i < end && i < max; i++) {
+static void sweep(const struct iptable *t, _Atomic uint32_t *cells, uint32_t worker, _Atomic uint32_t *reach,
+                  uint32_t used, uint32_t max)
+{
+    uint32_t told = atomic_load(reach);
+    uint32_t end = told > used && told <= max ? told : used;
+
+    for (uint32_t i = 0; i < end; i++) {
         _Atomic uint32_t *cell = &cells[(size_t)i * t->workers + worker];
         if (atomic_load_explicit(cell, memory_order_relaxed) != 0)
             atomic_store(cell, 0);
@@ -182,8 +205,8 @@ void iptable_reclaim(struct iptable *t, uint32_t worker)
 {
     if (worker >= t->workers)
         return;
-    sweep(t, t->ip_cells, worker, &t->reach[worker].ips, t->ips_max);
-    sweep(t, t->host_cells, worker, &t->reach[worker].hosts, t->hosts_max);
+    sweep(t, t->ip_cells, worker, &t->reach[worker].ips, t->ips_used, t->ips_max);
+    sweep(t, t->host_cells, worker, &t->reach[worker].hosts, t->hosts_used, t->hosts_max);
     atomic_store(&t->fleet_cells[worker], 0);
 }
 

@@ -63,8 +63,8 @@ struct shm_host {
 };
 _Static_assert(sizeof(struct shm_host) == 304, "struct shm_host is part of the shared layout");
 
-/* How far a worker's cells have ever been used. The sweep after its death goes no further: reading an untouched page of
- * the region would fill it. */
+/* How far a worker says that its cells have ever been used. The sweep after its death goes to what the coordinator has
+ * ever given a meaning to, and this far: reading an untouched page of the region would fill it. */
 struct iptable_reach {
     _Alignas(64) _Atomic uint32_t hosts; /* the worker; one past the largest index leased */
     _Atomic uint32_t ips;                /* the worker */
@@ -81,6 +81,7 @@ struct iptable {
     _Atomic uint32_t *host_cells, *ip_cells, *fleet_cells;
     struct iptable_reach *reach; /* [worker] */
     uint32_t hosts_max, ips_max, ip_refs_max, workers;
+    uint32_t hosts_used, ips_used; /* coordinator: one past the largest index that was ever set; 0 in other processes */
 };
 
 /* Bytes in the region (workers <= 64), and the laying out of an `iptable` over `memory` (64-byte aligned, zeroed at
@@ -90,9 +91,12 @@ void iptable_attach(struct iptable *t, void *memory, uint32_t hosts_max, uint32_
                     uint32_t workers);
 
 /* --- coordinator --- */
-/* Writes host `index` anew under a new even generation, with no addresses; returns that generation. */
+/* Writes host `index` anew under a new even generation, with no addresses; returns that generation. The cells of an
+ * index that was never set are zeroed first: nobody has a connection there, whatever stands in them. */
 uint32_t iptable_host_set(struct iptable *t, uint32_t index, uint8_t scheme, const char *name, size_t name_len,
                           uint16_t port);
+/* Writes the address of `ip`, which no list in use names; its cells as above. */
+void iptable_ip_set(struct iptable *t, uint32_t ip, const struct address *address);
 /* Publishes the list ip_refs[first .. first+count) for host `index` (count <= 65535). The old place may be reused once
  * no reader can hold it: iptable_next_address() re-checks the word after reading. */
 void iptable_host_publish(struct iptable *t, uint32_t index, uint32_t first, uint32_t count);
@@ -102,7 +106,8 @@ uint32_t iptable_ip_open(const struct iptable *t, uint32_t ip);
 uint32_t iptable_fleet_open(const struct iptable *t);
 uint32_t iptable_ip_cell(const struct iptable *t, uint32_t ip, uint32_t worker);
 uint32_t iptable_host_cell(const struct iptable *t, uint32_t index, uint32_t worker);
-/* After waitpid of a worker: all its cells become zero. */
+uint32_t iptable_fleet_cell(const struct iptable *t, uint32_t worker);
+/* After waitpid of a worker: all its cells become zero, whatever it has written about how far they reach. */
 void iptable_reclaim(struct iptable *t, uint32_t worker);
 
 /* --- workers --- */

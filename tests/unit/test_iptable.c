@@ -345,6 +345,46 @@ static void wild_cell_counts_as_full(void **state)
     assert_int_equal(iptable_fleet_open(t), 2);
 }
 
+/* It scribbles on its cells and on how far they reach, and dies. */
+static void reclaim_does_not_ask_the_dead_how_far_its_cells_go(void **state)
+{
+    static const uint32_t told[] = {0, 1, HOSTS, UINT32_MAX};
+    struct iptable *t = *state;
+
+    iptable_host_set(t, HOSTS - 1, 0, "a.test", 6, 80);
+    iptable_ip_set(t, IPS - 1, &(struct address){.family = 4});
+    for (size_t i = 0; i < sizeof told / sizeof told[0]; i++) {
+        atomic_store(&t->host_cells[(HOSTS - 1) * WORKERS + 1], 7);
+        atomic_store(&t->ip_cells[(IPS - 1) * WORKERS + 1], UINT32_MAX);
+        atomic_store(&t->reach[1].hosts, told[i]);
+        atomic_store(&t->reach[1].ips, told[i]);
+        iptable_reclaim(t, 1);
+        assert_int_equal(iptable_host_open(t, HOSTS - 1), 0);
+        assert_int_equal(iptable_ip_open(t, IPS - 1), 0);
+    }
+}
+
+static void what_stands_in_the_cells_of_a_new_index_does_not_count(void **state)
+{
+    struct iptable *t = *state;
+
+    for (uint32_t i = 0; i < HOSTS * WORKERS; i++)
+        atomic_store(&t->host_cells[i], i + 1);
+    for (uint32_t i = 0; i < IPS * WORKERS; i++)
+        atomic_store(&t->ip_cells[i], i + 1);
+    iptable_host_set(t, 1, 0, "a.test", 6, 80);
+    iptable_ip_set(t, 2, &(struct address){.family = 4});
+    assert_int_equal(iptable_host_open(t, 1), 0);
+    assert_int_equal(iptable_ip_open(t, 2), 0);
+    /* Used again, it keeps what was leased since. */
+    assert_int_equal(iptable_lease(t, 0, 1, 2, 0, 0, 0), LEASE_GRANTED);
+    iptable_host_set(t, 1, 0, "b.test", 6, 80);
+    iptable_ip_set(t, 2, &(struct address){.family = 4, .bytes = {1}});
+    expect_open(t, 1, 1, 1);
+    assert_int_equal(iptable_fleet_cell(t, 0), 1);
+    assert_int_equal(iptable_fleet_cell(t, WORKERS), 0);
+}
+
 #define TABLE_TEST(f) cmocka_unit_test_setup_teardown(f, table_setup, table_teardown)
 
 int main(void)
@@ -366,6 +406,8 @@ int main(void)
         TABLE_TEST(bad_indices_of_a_lease_are_refused),
         TABLE_TEST(reclaim_zeroes_the_dead_workers_cells_alone),
         TABLE_TEST(wild_cell_counts_as_full),
+        TABLE_TEST(reclaim_does_not_ask_the_dead_how_far_its_cells_go),
+        TABLE_TEST(what_stands_in_the_cells_of_a_new_index_does_not_count),
     };
 
     return cmocka_run_group_tests_name("iptable", tests, NULL, NULL);
