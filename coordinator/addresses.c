@@ -15,6 +15,7 @@ struct addresses {
     struct iptable *table;
     uint32_t *buckets, *next; /* IPs by hash, chained; those without users too, until their place is taken */
     uint32_t *next_free;      /* places without users, most of them: FREE_NOT says not in the list */
+    uint32_t *bucket_of;      /* by IP, where it is chained: the address in the table could be scribbled on */
     uint32_t *users;          /* hosts that list the IP */
     uint32_t *refs;           /* the lists as they were written */
     uint8_t *learned;         /* by IP, while a list is replaced: enum access_state in the old one */
@@ -35,11 +36,12 @@ struct addresses *addresses_new(struct iptable *table)
         a->buckets = malloc(buckets * sizeof *a->buckets);
         a->next = malloc(table->ips_max * sizeof *a->next);
         a->next_free = malloc(table->ips_max * sizeof *a->next_free);
+        a->bucket_of = malloc(table->ips_max * sizeof *a->bucket_of);
         a->users = calloc(table->ips_max, sizeof *a->users);
         a->refs = malloc(table->ip_refs_max * sizeof *a->refs);
         a->learned = calloc(table->ips_max, sizeof *a->learned);
     }
-    if (!a || !a->buckets || !a->next || !a->next_free || !a->users || !a->refs || !a->learned)
+    if (!a || !a->buckets || !a->next || !a->next_free || !a->bucket_of || !a->users || !a->refs || !a->learned)
         die("out of memory: no room for %u addresses; a smaller --max-hosts needs less", table->ips_max);
     memset(a->buckets, 0xff, buckets * sizeof *a->buckets);
     memset(a->free_runs, 0xff, sizeof a->free_runs);
@@ -53,6 +55,7 @@ void addresses_free(struct addresses *a)
     free(a->buckets);
     free(a->next);
     free(a->next_free);
+    free(a->bucket_of);
     free(a->users);
     free(a->refs);
     free(a->learned);
@@ -71,7 +74,7 @@ static uint32_t hash(const struct addresses *a, const struct address *address)
 
 static void unhash(struct addresses *a, uint32_t ip)
 {
-    uint32_t *link = &a->buckets[hash(a, &a->table->ips[ip])];
+    uint32_t *link = &a->buckets[a->bucket_of[ip]];
 
     while (*link != ip)
         link = &a->next[*link];
@@ -124,7 +127,8 @@ static uint32_t use_ip(struct addresses *a, const struct address *address)
     ip = take_ip(a);
     if (ip == NONE)
         return NONE;
-    a->table->ips[ip] = *address;
+    iptable_ip_set(a->table, ip, address);
+    a->bucket_of[ip] = hash(a, address);
     a->users[ip] = 1;
     a->next_free[ip] = FREE_NOT;
     a->next[ip] = *bucket;

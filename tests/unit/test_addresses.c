@@ -269,6 +269,22 @@ static void an_address_that_comes_back_has_its_place_and_its_count_again(void **
     assert_int_equal(iptable_lease(&b->table, 1, 0, dealt(b, 0, 1), 0, 0, 1), LEASE_IP_FULL);
 }
 
+/* A broken worker writes over the addresses: places are found again all the same, and given back. */
+static void addresses_that_were_scribbled_on_leave_the_table_whole(void **state)
+{
+    struct bench *b = *state;
+
+    for (unsigned round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < IPS; i++)
+            assert_int_equal(publish(b, i, 1 + i + 50 * round, 1), OUTCOME_OK);
+        memset(b->table.ips, (int)(0x5a + round), IPS * sizeof b->table.ips[0]);
+        for (uint32_t i = 0; i < IPS; i++)
+            addresses_drop(b->addresses, i, &b->runs[i]);
+    }
+    assert_int_equal(publish(b, 0, 250, 1), OUTCOME_OK);
+    dealt(b, 0, 250);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -288,6 +304,7 @@ int main(void)
         CASE(an_address_listed_twice_is_counted_twice),
         CASE(the_place_of_an_address_with_open_connections_is_not_reused),
         CASE(an_address_that_comes_back_has_its_place_and_its_count_again),
+        CASE(addresses_that_were_scribbled_on_leave_the_table_whole),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
