@@ -29,15 +29,22 @@ void histogram_add(struct histogram *h, uint64_t us)
     atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1, memory_order_relaxed);
 }
 
+uint64_t stats_plus(uint64_t a, uint64_t b)
+{
+    if (a > STATS_SUM_MAX || b > STATS_SUM_MAX - a)
+        return STATS_SUM_MAX;
+    return a + b;
+}
+
 static void add_all(uint64_t *sums, const _Atomic uint64_t *values, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        sums[i] += atomic_load_explicit(&values[i], memory_order_relaxed);
+        sums[i] = stats_plus(sums[i], atomic_load_explicit(&values[i], memory_order_relaxed));
 }
 
 void stats_sum_add(struct stats_sum *sum, const struct stats_page *page)
 {
-#define SUM_FIELD(name, help) sum->name += STATS_GET(page, name);
+#define SUM_FIELD(name, help) sum->name = stats_plus(sum->name, STATS_GET(page, name));
     STATS_COUNTERS(SUM_FIELD)
     STATS_GAUGES(SUM_FIELD)
 #undef SUM_FIELD
@@ -69,12 +76,12 @@ uint64_t stats_quantile(const uint64_t buckets[HISTOGRAM_BUCKETS], double q)
     uint64_t below = 0;
 
     for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
-        total += buckets[i];
+        total = stats_plus(total, buckets[i]);
     if (total == 0)
         return 0;
     uint64_t rank = rank_of(q, total);
     for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        below += buckets[i];
+        below = stats_plus(below, buckets[i]);
         if (below >= rank)
             return histogram_lower(i + 1) - 1;
     }

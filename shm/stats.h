@@ -119,6 +119,10 @@ struct stats_sum {
     uint64_t acquire_time[HISTOGRAM_BUCKETS];
 };
 
+/* a + b, at most STATS_SUM_MAX: what a broken worker writes makes a sum large, never small again, and no number is more
+ * than readers of JSON take. */
+uint64_t stats_plus(uint64_t a, uint64_t b);
+#define STATS_SUM_MAX ((uint64_t)INT64_MAX)
 /* Adds `page` to `sum` (zeroed by the caller at first). */
 void stats_sum_add(struct stats_sum *sum, const struct stats_page *page);
 /* The value at or below which the share `q` (0..1) of the counted values lies, µs: the largest that falls into the

@@ -73,12 +73,12 @@ static void put_histogram(struct buffer *out, const char *name, const char *help
     put_head(out, name, "histogram", help);
     for (unsigned bit = BOUND_FIRST_BIT; bit <= BOUND_LAST_BIT; bit++) {
         for (; b < histogram_bucket(1ull << bit); b++)
-            count += buckets[b];
+            count = stats_plus(count, buckets[b]);
         buffer_printf(out, "hotfleet_%s_bucket{le=\"%.9g\"} %llu\n", name, (double)(1ull << bit) / 1e6,
                       (unsigned long long)count);
     }
     for (; b < HISTOGRAM_BUCKETS; b++)
-        count += buckets[b];
+        count = stats_plus(count, buckets[b]);
     buffer_printf(out, "hotfleet_%s_bucket{le=\"+Inf\"} %llu\nhotfleet_%s_sum %.6f\nhotfleet_%s_count %llu\n", name,
                   (unsigned long long)count, name, sum_seconds, name, (unsigned long long)count);
 }

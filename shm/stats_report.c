@@ -83,12 +83,12 @@ double stats_ratio(uint64_t part, uint64_t whole)
 
 uint64_t stats_report_established(const struct stats_report *report)
 {
-    return report->sum.conns_active + report->sum.conns_idle;
+    return stats_plus(report->sum.conns_active, report->sum.conns_idle);
 }
 
 uint64_t stats_report_connections(const struct stats_report *report)
 {
-    return stats_report_established(report) + report->sum.conns_dialing;
+    return stats_plus(stats_report_established(report), report->sum.conns_dialing);
 }
 
 /* Pages are read while they change: the part may be newer than the whole. */
@@ -128,7 +128,7 @@ struct stats_health stats_report_health(const struct stats_report *report)
         return (struct stats_health){false, "UNHEALTHY", reason};
     if (report->sum.records && stats_report_success_rate(report) < SUCCESS_RATE_FAIR)
         return (struct stats_health){true, "UNHEALTHY", "the success rate is below 0.8"};
-    if (max && report->sum.conns_active * 10 > max * 9)
+    if (max && report->sum.conns_active > max * 9 / 10)
         return (struct stats_health){true, "OVERLOAD", "more than 0.9 of max_connections are active"};
     return (struct stats_health){true, "HEALTHY", ""};
 }

@@ -163,6 +163,24 @@ static void sum_adds_every_number_of_two_pages(void **state)
     assert_int_equal(sum.acquire_time[HISTOGRAM_BUCKETS - 1], 1);
 }
 
+static void sums_of_wild_numbers_do_not_wrap(void **state)
+{
+    struct stats_page page;
+    struct stats_sum sum = {0};
+
+    (void)state;
+    memset(&page, 0xff, sizeof page);
+    stats_sum_add(&sum, &page);
+    stats_sum_add(&sum, &page);
+    assert_true(sum.requests == STATS_SUM_MAX);
+    assert_true(sum.conns_idle == STATS_SUM_MAX);
+    assert_true(sum.outcomes[0] == STATS_SUM_MAX);
+    assert_in_range(stats_quantile(sum.response_time, 0.5), 0, UINT32_MAX);
+    assert_true(stats_plus(STATS_SUM_MAX - 1, 1) == STATS_SUM_MAX);
+    assert_true(stats_plus(1, STATS_SUM_MAX) == STATS_SUM_MAX);
+    assert_int_equal(stats_plus(1, 2), 3);
+}
+
 static void death_resets_gauges_and_keeps_counters(void **state)
 {
     static struct stats_page page;
@@ -198,6 +216,7 @@ int main(void)
         cmocka_unit_test(quantiles_are_within_a_sixteenth),
         cmocka_unit_test(share_out_of_range_is_clamped),
         cmocka_unit_test(sum_adds_every_number_of_two_pages),
+        cmocka_unit_test(sums_of_wild_numbers_do_not_wrap),
         cmocka_unit_test(death_resets_gauges_and_keeps_counters),
     };
 

@@ -171,6 +171,26 @@ static void torn_sums_stay_in_range(void **state)
     json_decref(json);
 }
 
+/* A broken worker scribbles on its page: all that is shown is still JSON, and shares are shares. */
+static void wild_pages_are_shown_as_numbers(void **state)
+{
+    const struct region *r = *state;
+    struct stats_report report;
+    struct buffer text = {0};
+
+    memset(region_page(r, 0), 0xff, sizeof(struct stats_page));
+    memset(region_page(r, 1), 0x81, sizeof(struct stats_page));
+    json_t *json = stats_json(r);
+    assert_true(number(json, "success_rate") >= 0 && number(json, "success_rate") <= 1);
+    assert_true(number(json, "error_rate") >= 0 && number(json, "error_rate") <= 1);
+    assert_true(number(json, "total_connections") > 0);
+    json_decref(json);
+    read_report(r, &report);
+    stats_report_put_health(&text, &report);
+    json_decref(parsed(&text));
+    assert_true(stats_report_connections(&report) >= stats_report_established(&report));
+}
+
 static void clock_set_back_gives_no_negative_time(void **state)
 {
     struct region *r = *state;
@@ -410,6 +430,7 @@ int main(void)
         REGION_TEST(empty_fleet_shows_zeros),
         REGION_TEST(numbers_are_sums_over_all_pages),
         REGION_TEST(torn_sums_stay_in_range),
+        REGION_TEST(wild_pages_are_shown_as_numbers),
         REGION_TEST(clock_set_back_gives_no_negative_time),
         REGION_TEST(health_follows_connections_and_success),
         REGION_TEST(health_as_json_says_state_and_why),
