@@ -14,6 +14,7 @@
 #define SHARE_PER_SLOT 16 /* tasks for each request at a time that a host may give while others wait */
 #define SHARE_MIN      64
 #define NO_WORKER      UINT32_MAX
+#define CELL_MAX       1000000 /* the upper end of the option max_connections: 64 such cells do not wrap a sum */
 
 struct dispatch {
     struct fleet *fleet;
@@ -107,7 +108,8 @@ static void look(struct dispatch *d, struct host *host, struct prospect *p)
     p->open = 0;
     p->spoken_for = 0;
     for (uint32_t w = 0; w < workers; w++) {
-        p->open += p->cells[w] = iptable_host_cell(&d->region->table, host->index, w);
+        uint32_t cell = iptable_host_cell(&d->region->table, host->index, w);
+        p->open += p->cells[w] = cell < CELL_MAX ? cell : CELL_MAX;
         /* Who hands tasks back makes none. */
         p->holds[w] = p->cells[w] > 0 || (host->given[w] > 0 && !host->refused);
         p->spoken_for += p->cells[w] > 0 ? p->cells[w] : p->holds[w];
@@ -164,7 +166,6 @@ static uint32_t owner_in_round(const struct dispatch *d, const struct prospect *
 {
     uint32_t left = p->open;
 
-    /* Workers write the numbers: nothing is sure of their sum. */
     for (uint32_t w = 0; w < fleet_workers(d->fleet) && left; w++) {
         uint64_t before = (uint64_t)n * p->cells[w] / left;
         if ((uint64_t)(n + 1) * p->cells[w] / left > before)

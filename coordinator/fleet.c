@@ -72,13 +72,13 @@ static void on_own_wake(evutil_socket_t fd, short what, void *arg)
 
 static void attach_rings(struct fleet *f, unsigned worker)
 {
-    struct region_header *h = f->region->header;
+    const struct region_layout *l = &f->region->layout;
     struct fleet_worker *w = &f->workers[worker];
 
-    ring_init(region_task_ring(f->region, worker), h->task_ring_capacity);
-    ring_init(region_record_ring(f->region, worker), h->record_ring_capacity);
-    ring_attach_producer(&w->tasks, region_task_ring(f->region, worker), h->task_ring_capacity);
-    ring_attach_consumer(&w->records, region_record_ring(f->region, worker), h->record_ring_capacity);
+    ring_init(region_task_ring(f->region, worker), l->task_ring_capacity);
+    ring_init(region_record_ring(f->region, worker), l->record_ring_capacity);
+    ring_attach_producer(&w->tasks, region_task_ring(f->region, worker), l->task_ring_capacity);
+    ring_attach_consumer(&w->records, region_record_ring(f->region, worker), l->record_ring_capacity);
 }
 
 static void bury(struct fleet *f, unsigned worker, int status)
@@ -128,7 +128,7 @@ enum outcome fleet_open(struct fleet **fleet_out, struct event_base *base, struc
     f->on_death = on_death;
     f->on_wake = on_wake;
     f->user = user;
-    f->count = region->header->workers;
+    f->count = region->layout.workers;
     f->lock_fd = -1;
     if (!find_worker(f->path)) {
         *reason_out = "the executable hotfleet-worker is neither beside hotfleet nor in " HOTFLEET_LIBEXECDIR

@@ -191,7 +191,7 @@ struct health *health_new(struct frontier *frontier, struct region *region, stru
     h->region = region;
     h->store = store;
     h->options = options;
-    h->page = region_page(region, region->header->workers);
+    h->page = region_page(region, region->layout.workers);
     h->swept_at_us = clock_us();
     frontier_set_keeper(frontier, &(struct frontier_keeper){
                                       .user = h,

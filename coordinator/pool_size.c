@@ -60,14 +60,18 @@ void pool_size_follow_options(struct pool_size *p)
     }
 }
 
-/* Connections with a request on them, or being made. */
+/* Connections with a request on them, or being made. Of each worker no more than there can be: it writes the numbers.
+ */
 static uint32_t busy(const struct region *region)
 {
     uint64_t sum = 0;
 
-    for (uint32_t w = 0; w < region->header->workers; w++) {
+    for (uint32_t w = 0; w < region->layout.workers; w++) {
         const struct stats_page *page = region_page(region, w);
-        sum += STATS_GET(page, conns_active) + STATS_GET(page, conns_dialing);
+        uint32_t open = iptable_fleet_cell(&region->table, w);
+        uint64_t active = STATS_GET(page, conns_active);
+        uint64_t dialing = STATS_GET(page, conns_dialing);
+        sum += active < open && dialing < open - active ? active + dialing : open;
     }
     return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
 }

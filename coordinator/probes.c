@@ -54,7 +54,7 @@ static void give_orders(struct probes *p, struct host *host)
     struct chore_order order = {.kind = TASK_PROBE, .host = host, .ip = IP_NONE};
     bool given = false;
 
-    for (unsigned w = 0; w < p->region->header->workers; w++) {
+    for (unsigned w = 0; w < p->region->layout.workers; w++) {
         if (iptable_host_cell(&p->region->table, host->index, w) > 0)
             given |= chores_give(p->chores, w, &order);
     }

@@ -26,7 +26,7 @@ struct progress {
 static void sum_pages(const struct progress *p, struct stats_sum *sum)
 {
     memset(sum, 0, sizeof *sum);
-    for (uint32_t w = 0; w < p->region->header->workers; w++)
+    for (uint32_t w = 0; w < p->region->layout.workers; w++)
         stats_sum_add(sum, region_page(p->region, w));
 }
 
@@ -162,7 +162,7 @@ static void put_summary(struct progress *p, uint64_t left)
 
     p->look(p->user, &view);
     sum_pages(p, &sum);
-    stats_sum_add(&sum, region_page(p->region, p->region->header->workers));
+    stats_sum_add(&sum, region_page(p->region, p->region->layout.workers));
     double reuse = sum.requests ? 100.0 * (double)sum.reuses / (double)sum.requests : 0;
     snprintf(
         text, sizeof text,
