@@ -107,6 +107,7 @@ static void on_death(void *user, unsigned worker)
     struct coordinator *c = user;
 
     c->slot_freed = true;
+    patrol_on_death(c->upkeep.patrol, worker, c->draining);
     results_on_death(&c->results, worker);
     sessions_on_death(c->sessions);
 }
@@ -157,6 +158,7 @@ static void on_change(void *user)
     c->slot_freed = true;
     progress_follow_options(c->progress);
     pool_size_follow_options(c->upkeep.pool_size);
+    patrol_follow_options(c->upkeep.patrol);
 }
 
 static bool wants_more(void *user)
@@ -253,6 +255,7 @@ static bool open_parts(struct coordinator *c)
     c->upkeep.probes = probes_new(c->frontier, c->chores, c->upkeep.health, &c->region, c->options);
     c->live = live_open(c->admin, &c->region, c->fleet, c->options, c->argc, c->argv, on_change, c);
     c->upkeep.pool_size = pool_size_new(&c->region, c->options, c->live);
+    c->upkeep.patrol = patrol_new(&c->region, c->fleet, c->options);
     c->access = access_admin_open(
         &(struct access_parts){c->store, &c->region, c->frontier, c->chores, &c->timers, c->options}, c->admin);
     if (!c->access)

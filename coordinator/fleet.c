@@ -299,6 +299,11 @@ void fleet_wake(struct fleet *f)
     }
 }
 
+void fleet_nudge(struct fleet *f, unsigned worker)
+{
+    wake_one(f, worker);
+}
+
 void fleet_kill(struct fleet *f, unsigned worker, const char *why)
 {
     if (f->workers[worker].pid <= 0 || f->workers[worker].condemned)

@@ -48,5 +48,7 @@ unsigned fleet_running(const struct fleet *f);
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker);
 /* Wakes those with to_wake set that sleep. */
 void fleet_wake(struct fleet *f);
+/* Wakes one, whatever it has written about its sleep. */
+void fleet_nudge(struct fleet *f, unsigned worker);
 /* Ends one worker that broke the rules; it is replaced like one that died. */
 void fleet_kill(struct fleet *f, unsigned worker, const char *why);

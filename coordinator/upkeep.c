@@ -3,6 +3,7 @@
 
 void upkeep_free(struct upkeep *u)
 {
+    patrol_free(u->patrol);
     pool_size_free(u->pool_size);
     probes_free(u->probes);
     health_free(u->health);
@@ -15,7 +16,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 void upkeep_turn(struct upkeep *u, uint64_t now_us, bool draining)
 {
-    u->at_us = health_turn(u->health, now_us);
+    u->at_us = earlier(health_turn(u->health, now_us), patrol_turn(u->patrol, now_us, draining));
     if (!draining)
         u->at_us = earlier(u->at_us, earlier(probes_turn(u->probes, now_us), pool_size_turn(u->pool_size, now_us)));
 }

@@ -31,7 +31,7 @@
 /* --- in place of the fleet --- */
 struct fleet {
     unsigned count;
-    unsigned kills[REGION_WORKERS_MAX];
+    unsigned kills[REGION_WORKERS_MAX], nudges[REGION_WORKERS_MAX];
     struct fleet_worker workers[REGION_WORKERS_MAX];
 };
 
@@ -51,6 +51,11 @@ void fleet_kill(struct fleet *f, unsigned worker, const char *why)
     assert_non_null(why);
     f->kills[worker]++;
     f->workers[worker].condemned = true;
+}
+
+void fleet_nudge(struct fleet *f, unsigned worker)
+{
+    f->nudges[worker]++;
 }
 
 /* --- in place of the resolver --- */
