@@ -99,12 +99,14 @@ static bool sums_agree(struct patrol *p, unsigned w)
 /* What makes no sense, or NULL. */
 static const char *find_nonsense(struct patrol *p, unsigned w, bool mad_cell)
 {
-    struct ring *tasks = &fleet_worker(p->fleet, w)->tasks;
+    struct fleet_worker *worker = fleet_worker(p->fleet, w);
     const struct region_worker *words = &p->region->header->worker[w];
 
-    (void)ring_taken_to(tasks);
-    if (ring_is_broken(tasks))
+    (void)ring_taken_to(&worker->tasks);
+    if (ring_is_broken(&worker->tasks))
         return "its position in its task ring makes no sense";
+    if (!ring_is_intact(&worker->tasks) || !ring_is_intact(&worker->records))
+        return "positions in its rings that are not its own were written over";
     if (atomic_load_explicit(&words->asleep, memory_order_relaxed) > 1 ||
         atomic_load_explicit(&words->wants_room, memory_order_relaxed) > 1)
         return "its words make no sense";

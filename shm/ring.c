@@ -148,6 +148,13 @@ bool ring_is_broken(const struct ring *ring)
     return ring->broken;
 }
 
+bool ring_is_intact(const struct ring *ring)
+{
+    const _Atomic uint64_t *own = ring->is_producer ? &ring->shared->tail : &ring->shared->head;
+
+    return atomic_load_explicit(own, memory_order_relaxed) == ring->published;
+}
+
 uint64_t ring_room(struct ring *ring)
 {
     if (free_bytes(ring) <= ring->mask / 2)

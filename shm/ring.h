@@ -55,6 +55,9 @@ uint64_t ring_taken_to(struct ring *ring);
 /* Producer: whether the consumer's position has ever made no sense when it was asked for. What it says is left unheard,
  * so such a ring may stay full for ever. */
 bool ring_is_broken(const struct ring *ring);
+/* Either side: its own position in shared memory is still what it last stored there. Else the other side misses
+ * messages, or room. */
+bool ring_is_intact(const struct ring *ring);
 /* Bytes free for further messages, as last known (asked anew once less than half is free). A message of `len` bytes is
  * sure to fit when 2 * (len + 16) are free: it may have to skip the ring's end. */
 uint64_t ring_room(struct ring *ring);

@@ -1,6 +1,7 @@
 /* The order of things within a turn. */
 #include "worker/turn.h"
 
+#include "common/log.h"
 #include "worker/conn.h"
 #include "worker/fetch.h"
 #include "worker/health.h"
@@ -22,6 +23,13 @@ static void settle(struct worker *w)
     }
 }
 
+/* What was published and is not seen waits for ever; a new worker begins with new rings. */
+static void check_rings(const struct worker *w)
+{
+    if (!ring_is_intact(&w->tasks) || !ring_is_intact(&w->records))
+        die("internal: the positions in the rings were written over");
+}
+
 uint64_t turn_run(struct worker *w)
 {
     live_follow(w);
@@ -30,6 +38,7 @@ uint64_t turn_run(struct worker *w)
     inbox_drain(w);
     settle(w);
     if (w->now_us >= w->tend_at_us) {
+        check_rings(w);
         fetch_trim_spare(w);
         pool_trim_idle(w->pool);
         w->tend_at_us = w->now_us + TEND_INTERVAL_US;

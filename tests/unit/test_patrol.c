@@ -167,6 +167,18 @@ static void a_position_outside_its_task_ring_is_nonsense(void **state)
     assert_int_equal(b->h->fleet.kills[1], 1);
 }
 
+static void the_coordinators_positions_are_nobody_elses(void **state)
+{
+    struct beat *b = *state;
+
+    atomic_store(&((struct ring_header *)region_task_ring(&b->h->region, 1))->tail, 64);
+    assert_found_out(b);
+    atomic_store(&((struct ring_header *)region_record_ring(&b->h->region, 1))->head, 64);
+    assert_found_out(b);
+    go_round(b);
+    assert_int_equal(b->h->fleet.kills[1], 2);
+}
+
 static void words_that_are_none_are_nonsense(void **state)
 {
     struct beat *b = *state;
@@ -282,6 +294,7 @@ int main(void)
         CASE(a_limit_that_was_higher_once_still_counts),
         CASE(cells_that_contradict_each_other_for_long_are_nonsense),
         CASE(a_position_outside_its_task_ring_is_nonsense),
+        CASE(the_coordinators_positions_are_nobody_elses),
         CASE(words_that_are_none_are_nonsense),
         CASE(a_page_that_leaps_or_goes_back_is_nonsense_and_put_right),
         CASE(the_page_of_a_dead_worker_is_put_right),

@@ -506,6 +506,23 @@ static void producer_attached_to_nonsense_stays_inside_the_ring(void **state)
     assert_true(room >= p->producer.bytes && room + 1000 <= p->producer.bytes + CAPACITY);
 }
 
+static void each_side_sees_that_its_position_was_written_over(void **state)
+{
+    struct pair *p = *state;
+
+    assert_true(push_filled(p, 1, 56));
+    assert_true(ring_is_intact(&p->producer));
+    pop_expect_filled(p, 1, 56);
+    assert_true(ring_is_intact(&p->consumer));
+    atomic_store(&p->memory->tail, 0);
+    assert_false(ring_is_intact(&p->producer));
+    assert_true(ring_is_intact(&p->consumer));
+    atomic_store(&p->memory->tail, 64);
+    atomic_store(&p->memory->head, 56);
+    assert_true(ring_is_intact(&p->producer));
+    assert_false(ring_is_intact(&p->consumer));
+}
+
 /* Whatever a broken producer leaves in memory, the consumer never leaves the ring; ASan watches. */
 static void random_memory_never_leads_outside(void **state)
 {
@@ -570,6 +587,7 @@ int main(void)
         RING_TEST(head_that_goes_back_takes_no_room_away),
         RING_TEST(head_over_unpublished_messages_is_unheard),
         RING_TEST(producer_attached_to_nonsense_stays_inside_the_ring),
+        RING_TEST(each_side_sees_that_its_position_was_written_over),
         RING_TEST(random_memory_never_leads_outside),
     };
 
