@@ -1,6 +1,8 @@
 /* Workers' messages that make no sense: refused, without a trace in what comes out, and their sender is ended. */
 #include "tests/unit/coordinator_house.h"
 
+#include "coordinator/results_check.h"
+
 /* A task at an address of its own, given out; its message and the worker that has it. */
 static struct task *give_one(struct house *h, const char *url, struct task_message *m, unsigned *worker_out)
 {
@@ -212,6 +214,27 @@ static void records_that_are_not_one_line_end_their_sender(void **state)
     }
 }
 
+/* Wherever it stands, in a line of any length. */
+static void a_control_character_in_a_record_is_seen(void **state)
+{
+    char line[300];
+
+    (void)state;
+    for (size_t len = 12; len < sizeof line; len++) {
+        memset(line, 'x', len);
+        memcpy(line, "{\"seq\":7,", 9);
+        line[len - 2] = '}';
+        line[len - 1] = '\n';
+        assert_true(result_is_record(line, len, 7));
+        for (size_t at = 9; at < len - 2; at++) {
+            line[at] = (char)(at % 0x20);
+            assert_false(result_is_record(line, len, 7));
+            line[at] = (char)0xff;
+        }
+        assert_true(result_is_record(line, len, 7));
+    }
+}
+
 static void a_worker_cannot_answer_for_another_or_for_a_task_that_waits(void **state)
 {
     struct house *h = *state;
@@ -271,6 +294,7 @@ int main(void)
         CASE(logs_that_are_none_end_their_sender),
         CASE(delays_are_no_longer_than_the_options_say),
         CASE(records_that_are_not_one_line_end_their_sender),
+        CASE(a_control_character_in_a_record_is_seen),
         CASE(a_worker_cannot_answer_for_another_or_for_a_task_that_waits),
         CASE(an_answer_given_twice_counts_once),
         CASE(a_torn_ring_ends_its_writer),
