@@ -9,7 +9,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WORKER_DESCRIPTORS      64u    /* of a worker's own: loop, region, map, files */
+#define WORKER_DESCRIPTORS 32u /* of a worker's own: loop, region, map, files */
+#define COORDINATOR_DESCRIPTORS \
+    32u /* of its own beside one a worker: input, output, map, sockets for names and admin */
 #define CONNECTION_BYTES        65536u /* of a connection in use: TLS, buffers, the kernel's queues */
 #define CONNECTIONS_A_PROCESSOR 2500u
 #define DESCRIPTORS_MAX         (1u << 30) /* "unlimited" */
@@ -109,12 +111,21 @@ static void bound_by(struct pool_size *size, uint64_t connections, const char *b
         *size = (struct pool_size){(int64_t)connections, bound};
 }
 
+struct pool_descriptors pool_descriptors_of(uint64_t descriptors, int64_t workers)
+{
+    uint64_t coordinator = COORDINATOR_DESCRIPTORS + (uint64_t)workers;
+
+    return (struct pool_descriptors){
+        .needed = coordinator > WORKER_DESCRIPTORS ? coordinator : WORKER_DESCRIPTORS + 1,
+        .per_worker = descriptors > WORKER_DESCRIPTORS ? descriptors - WORKER_DESCRIPTORS : 0,
+    };
+}
+
 struct pool_size pool_size_of(const struct pool_facts *facts, int64_t workers, int64_t hosts_max, int64_t max)
 {
     struct pool_size size = {max, "its range"};
-    uint64_t share = facts->descriptors > WORKER_DESCRIPTORS ? facts->descriptors - WORKER_DESCRIPTORS : 0;
 
-    bound_by(&size, share * (uint64_t)workers, "descriptors");
+    bound_by(&size, pool_descriptors_of(facts->descriptors, workers).per_worker * (uint64_t)workers, "descriptors");
     bound_by(&size, facts->memory_bytes / 2 / CONNECTION_BYTES, "memory");
     bound_by(&size, facts->processors * CONNECTIONS_A_PROCESSOR, "processors");
     bound_by(&size, (uint64_t)hosts_max - 1, "max_hosts");

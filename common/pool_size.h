@@ -10,6 +10,15 @@ struct pool_facts {
     uint64_t processors;   /* online */
 };
 
+/* Who needs how many descriptors. */
+struct pool_descriptors {
+    uint64_t needed; /* what one process must be allowed at least: the coordinator's, or a worker's with a connection */
+    uint64_t per_worker; /* connections that one worker can hold; 0: not even one */
+};
+
+/* Of what one process may have, for a fleet of so many workers. */
+struct pool_descriptors pool_descriptors_of(uint64_t descriptors, int64_t workers);
+
 struct pool_size {
     int64_t connections;
     const char

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -16,6 +15,7 @@
 #include "coordinator/admin.h"
 #include "coordinator/chores.h"
 #include "coordinator/default_method.h"
+#include "coordinator/descriptors.h"
 #include "coordinator/dispatch.h"
 #include "coordinator/dry_run.h"
 #include "coordinator/ends.h"
@@ -155,6 +155,8 @@ static void on_change(void *user)
 {
     struct coordinator *c = user;
 
+    if (descriptors_follow_options(c->options))
+        live_write(&c->region.header->live, c->options);
     c->slot_freed = true;
     progress_follow_options(c->progress);
     pool_size_follow_options(c->upkeep.pool_size);
@@ -527,16 +529,6 @@ static void close_parts(struct coordinator *c)
         region_close(&c->region);
 }
 
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static void tell_pool_size(const struct options *o)
 {
     if (o->auto_bound)
@@ -582,8 +574,7 @@ int coordinator_run(struct options *options, int argc, char **argv)
     c->argc = argc;
     c->argv = argv;
     tell_pool_size(options);
-    raise_descriptor_limit();
-    enum ends_opened opened = default_method_find(&c->default_method, options)
+    enum ends_opened opened = descriptors_open(options) && default_method_find(&c->default_method, options)
                                   ? ends_open(&c->ends, options, c->base, on_writable, c)
                                   : ENDS_REFUSED;
     if (opened == ENDS_NOTHING_TO_DO) {

@@ -1,6 +1,9 @@
 /* Slots under the limits, and the dealing out of addresses. */
 #include "worker/lease.h"
 
+#include <sys/resource.h>
+
+#include "common/pool_size.h"
 #include "worker/access.h"
 #include "worker/outbox.h"
 
@@ -63,6 +66,24 @@ static enum outcome draw_address(struct pool_host *host, const struct fetch *f, 
     return outcome;
 }
 
+void lease_follow_limit(struct worker *w)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = RLIM_INFINITY;
+    uint64_t max = pool_descriptors_of(limit.rlim_cur, w->region.layout.workers).per_worker;
+    w->conns_max = max < 1 ? 1 : max < UINT32_MAX ? (uint32_t)max : UINT32_MAX;
+}
+
+/* This worker has as many connections as it has descriptors for. */
+static bool is_full(struct worker *w)
+{
+    if (!w->conns_max)
+        lease_follow_limit(w);
+    return iptable_fleet_cell(&w->region.table, w->index) >= w->conns_max;
+}
+
 /* A slot first and then an address: who finds no slot uses up no address's turn. */
 enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t *ip_out, struct address *address_out,
                         enum lease_refusal *refusal_out)
@@ -70,8 +91,9 @@ enum outcome lease_take(struct pool_host *host, const struct fetch *f, uint32_t 
     struct worker *w = host->worker;
     const struct options *o = &w->options;
 
-    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, IP_NONE, (uint32_t)o->max_connections,
-                                 (uint32_t)o->max_conns_per_host, 0);
+    *refusal_out = is_full(w) ? LEASE_FLEET_FULL
+                              : iptable_lease(&w->region.table, w->index, host->index, IP_NONE,
+                                              (uint32_t)o->max_connections, (uint32_t)o->max_conns_per_host, 0);
     if (*refusal_out != LEASE_GRANTED)
         return OUTCOME_AT_LIMIT;
     enum outcome outcome = draw_address(host, f, ip_out, address_out);
@@ -97,7 +119,8 @@ enum outcome lease_take_at(struct pool_host *host, uint32_t ip, bool black_too, 
     *address_out = w->region.table.ips[ip];
     if (!access_policy_allows(w, address_out))
         return OUTCOME_ADDRESS_DENIED;
-    *refusal_out = iptable_lease(&w->region.table, w->index, host->index, ip, (uint32_t)o->max_connections,
-                                 (uint32_t)o->max_conns_per_host, (uint32_t)o->max_conns_per_ip);
+    *refusal_out = is_full(w) ? LEASE_FLEET_FULL
+                              : iptable_lease(&w->region.table, w->index, host->index, ip, (uint32_t)o->max_connections,
+                                              (uint32_t)o->max_conns_per_host, (uint32_t)o->max_conns_per_ip);
     return *refusal_out == LEASE_GRANTED ? OUTCOME_OK : OUTCOME_AT_LIMIT;
 }

@@ -16,3 +16,6 @@ must_check enum outcome lease_take_at(struct pool_host *host, uint32_t ip, bool 
                                       enum lease_refusal *refusal_out);
 /* Gives it back; the coordinator is told when it waits for a slot. `ip` may be IP_NONE. */
 void lease_return(struct worker *w, uint32_t index, uint32_t ip);
+/* Asks how many connections this worker's descriptors are for: the limit may have become another one. Above it a lease
+ * is refused like one that the fleet is full for. */
+void lease_follow_limit(struct worker *w);

@@ -6,6 +6,7 @@
 #include "worker/fetch.h"
 #include "worker/health.h"
 #include "worker/inbox.h"
+#include "worker/lease.h"
 #include "worker/live.h"
 #include "worker/outbox.h"
 #include "worker/pool.h"
@@ -39,6 +40,7 @@ uint64_t turn_run(struct worker *w)
     settle(w);
     if (w->now_us >= w->tend_at_us) {
         check_rings(w);
+        lease_follow_limit(w);
         fetch_trim_spare(w);
         pool_trim_idle(w->pool);
         w->tend_at_us = w->now_us + TEND_INTERVAL_US;

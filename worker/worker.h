@@ -66,6 +66,7 @@ struct worker {
     struct buffer lower;      /* lower-cased header names */
     struct buffer location;   /* a redirect's target */
     char dial_detail[160];    /* why a connection could not even be begun */
+    uint32_t conns_max;       /* that its descriptors are for; 0: not known yet */
     bool committed;           /* messages wait for ring_publish() */
     bool slot_freed;          /* a connection was closed since the pool was last tended */
     bool closing;

@@ -26,7 +26,7 @@ static void assert_size(struct pool_facts facts, int64_t workers, int64_t hosts_
 static void the_smallest_binds(void **state)
 {
     (void)state;
-    assert_size((struct pool_facts){1024, 64 * GIB, 64}, 4, 4000000, INT64_C(4) * (1024 - 64), "descriptors");
+    assert_size((struct pool_facts){1024, 64 * GIB, 64}, 4, 4000000, INT64_C(4) * (1024 - 32), "descriptors");
     assert_size((struct pool_facts){1048576, GIB, 64}, 4, 4000000, 8192, "memory");
     assert_size((struct pool_facts){1048576, 64 * GIB, 2}, 4, 4000000, 5000, "processors");
     assert_size((struct pool_facts){1048576, 64 * GIB, 64}, 4, 65536, 65535, "max_hosts");
@@ -36,9 +36,20 @@ static void the_smallest_binds(void **state)
 static void there_is_always_one(void **state)
 {
     (void)state;
-    assert_size((struct pool_facts){64, 64 * GIB, 2}, 4, 65536, 1, "descriptors");
+    assert_size((struct pool_facts){32, 64 * GIB, 2}, 4, 65536, 1, "descriptors");
     assert_size((struct pool_facts){3, 64 * GIB, 2}, 4, 65536, 1, "descriptors");
     assert_size((struct pool_facts){1024, 0, 2}, 4, 65536, 1, "memory");
+}
+
+static void descriptors_are_for_connections_and_for_the_fleet_itself(void **state)
+{
+    (void)state;
+    assert_int_equal(pool_descriptors_of(1024, 4).per_worker, 992);
+    assert_int_equal(pool_descriptors_of(33, 4).per_worker, 1);
+    assert_int_equal(pool_descriptors_of(32, 4).per_worker, 0);
+    assert_int_equal(pool_descriptors_of(0, 4).per_worker, 0);
+    assert_int_equal(pool_descriptors_of(1024, 1).needed, 33);
+    assert_int_equal(pool_descriptors_of(1024, 64).needed, 96);
 }
 
 static char root[] = "/tmp/hotfleet-pool-size-XXXXXX";
@@ -122,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_smallest_binds),
         cmocka_unit_test(there_is_always_one),
+        cmocka_unit_test(descriptors_are_for_connections_and_for_the_fleet_itself),
         cmocka_unit_test_setup_teardown(memory_is_the_least_of_what_is_said, make_root, remove_root),
     };
 

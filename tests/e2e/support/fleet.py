@@ -1,6 +1,7 @@
 """Running hotfleet: one call for a whole run, or a Running fleet to be fed, watched and killed."""
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -59,14 +60,22 @@ class Result:
                 f"stderr: {self.stderr[-3000:]}")
 
 
+def set_limits(limits):
+    """(resource, value) each, soft and hard alike."""
+    for what, value in limits:
+        resource.setrlimit(what, (value, value))
+
+
 class Running:
     """A process group of ours with its standard streams. Everything it prints is collected as it comes."""
 
-    def __init__(self, arguments, directory, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=()):
+    def __init__(self, arguments, directory, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(),
+                 limits=()):
         self.out, self.err, self.exit, self.usage = bytearray(), bytearray(), None, None
         self.started = time.monotonic()
         self.process = subprocess.Popen([binary(), *arguments], stdin=subprocess.PIPE, stdout=stdout, stderr=stderr,
-                                        cwd=directory, env=environment, start_new_session=True, pass_fds=pass_fds)
+                                        cwd=directory, env=environment, start_new_session=True, pass_fds=pass_fds,
+                                        preexec_fn=(lambda: set_limits(limits)) if limits else None)
         self.pid = self.process.pid
         self.ended = threading.Event()
         self.threads = [threading.Thread(target=self.wait_for_end, daemon=True)]
