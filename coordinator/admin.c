@@ -28,7 +28,11 @@
 #define SWEEP_US         500000
 #define HEAD_BYTES_MAX   8192
 #define TABLES_MAX       16 /* of actions */
+#define TELL_AGAIN_US    10000000
 #define STATUS_FORBIDDEN 403
+
+/* libevent gives its callback for errors of a listener nothing of ours. There is one face a process. */
+static struct admin *the_admin;
 
 /* A reference to a connection of evhttp's, which owns it and its descriptor. */
 struct admin_conn {
@@ -56,6 +60,10 @@ struct admin {
     struct stats_limits limits;
     struct evhttp *http;
     struct event *sweep;
+    struct evconnlistener *listeners[2]; /* the HTTP server's */
+    unsigned listener_count;
+    bool deaf; /* no descriptor was left for a client: nobody is listened to until the next sweep */
+    uint64_t deaf_told_us;
     struct admin_conn conns[CONNECTIONS_MAX];
     struct admin_table tables[TABLES_MAX];
     size_t table_count;
@@ -347,8 +355,31 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
+    if (a->deaf) {
+        a->deaf = false;
+        for (unsigned i = 0; i < a->listener_count; i++)
+            evconnlistener_enable(a->listeners[i]);
+    }
     if (sweep(a) > 0)
         arm_sweep(a);
+}
+
+/* A client that can't be let in keeps knocking: the loop would turn for nothing else. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct admin *a = the_admin;
+    int error = errno;
+    uint64_t now = clock_us();
+
+    (void)arg;
+    evconnlistener_disable(listener);
+    a->deaf = true;
+    arm_sweep(a);
+    if (a->deaf_told_us && now - a->deaf_told_us < TELL_AGAIN_US)
+        return;
+    a->deaf_told_us = now;
+    log_event(LOG_WARN, "admin-refuses", "error=\"%s\" hint=\"raise the limit on open files (ulimit -n)\"",
+              strerror(error));
 }
 
 /* A free place, or that of the oldest, which had its time. */
@@ -393,6 +424,8 @@ static void add_listener(struct admin *a, struct event_base *base, int fd)
 
     if (!listener || !evhttp_bind_listener(a->http, listener))
         die("out of memory: no room for the admin face");
+    evconnlistener_set_error_cb(listener, on_accept_error);
+    a->listeners[a->listener_count++] = listener;
 }
 
 static bool listen_all(struct admin *a, struct event_base *base, const char *dir, const struct options *o)
@@ -443,6 +476,7 @@ struct admin *admin_open(struct event_base *base, struct region *region, const c
     if (!a)
         die("out of memory: no room for the admin face");
     a->region = region;
+    the_admin = a;
     TAILQ_INIT(&a->unanswered);
     stats_limits_read(region, &a->limits);
     set_up_http(a, base);

@@ -83,3 +83,23 @@ def test_descriptors_taken_away_from_a_worker(hotfleet, origin):
     result = running.finish()
     assert check_answered(check_complete(result, 7)[7])
     assert result.cpu_seconds < 1
+
+
+def test_descriptors_taken_away_from_the_coordinator(hotfleet, origin):
+    """Clients of its socket are left outside, which costs nothing; fetching goes on."""
+    running = hotfleet.start("-w", "1", "--state", hotfleet.directory + "/state")
+    running.feed(origin.url("/ok"))
+    running.wait_for_records(1)
+    limit_files(running.pid, 3)
+    client = hotfleet.launch("ctl", "get", "max_connections", running.pid)
+    assert wait_until(lambda: b"admin-refuses" in running.err, 3), bytes(running.err)
+    before = cpu_seconds(running.pid)
+    time.sleep(1)
+    assert cpu_seconds(running.pid) - before < 0.2
+    running.feed(origin.url("/ok?2"))
+    running.wait_for_records(2)
+    limit_files(running.pid, 1024)
+    assert client.finish(5).exit == 0
+    result = running.finish()
+    check_complete(result, 2)
+    assert result.stderr.count("admin-refuses") == 1
