@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "coordinator/statedir_stale.h"
 
 bool statedir_open(struct statedir *s, const char *path)
 {
@@ -18,8 +19,10 @@ bool statedir_open(struct statedir *s, const char *path)
         s->temporary = false;
         return (size_t)snprintf(s->path, sizeof s->path, "%s", path) < sizeof s->path;
     }
-    snprintf(s->path, sizeof s->path, "%s/hotfleet-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    s->temporary = mkdtemp(s->path) != NULL;
+    tmp = tmp && *tmp ? tmp : "/tmp";
+    statedir_remove_stale(tmp);
+    snprintf(s->path, sizeof s->path, "%s/" STATEDIR_FORM, tmp);
+    s->temporary = mkdtemp(s->path) != NULL && statedir_mark(s->path);
     if (!s->temporary)
         log_event(LOG_ERROR, "no-temporary-directory", "path=\"%s\" error=\"%s\" hint=\"set TMPDIR or --state\"",
                   s->path, strerror(errno));

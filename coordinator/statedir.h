@@ -9,7 +9,8 @@ struct statedir {
     bool temporary;
 };
 
-/* False (with a message in the log) when a temporary directory can't be made. */
+/* False (with a message in the log) when a temporary directory can't be made. Before one is made, those of this user's
+ * that killed runs have left beside it are removed (statedir_stale.h). */
 bool statedir_open(struct statedir *s, const char *path);
 /* Removes a temporary one with the files in it. */
 void statedir_close(struct statedir *s);

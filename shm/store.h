@@ -14,6 +14,7 @@
 struct store;
 
 #define STORE_ADDRESSES_MAX 4096
+#define STORE_LOCK_NAME     "hotfleet.lock" /* whoever writes the map holds a flock() on it, and its pid stands in it */
 
 /* What is known of a name. */
 struct store_dns {

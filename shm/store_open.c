@@ -20,7 +20,6 @@
 #include "shm/store_session.h"
 
 #define PATH_BYTES_MAX  4352 /* a directory's name of PATH_MAX with a file's behind it */
-#define LOCK_NAME       "hotfleet.lock"
 #define LOCK_FILE_BYTES (64 * ((off_t)STORE_READERS_MAX + 64)) /* more than LMDB makes of it */
 #define SESSION_LOOKS   4096                                   /* records judged in one transaction */
 
@@ -48,7 +47,7 @@ static enum outcome lock_directory(const char *dir, int *fd_out, const char **re
 {
     static const struct dir_lock_words words = {"state directory", "--state", 0};
 
-    return dir_lock(dir, LOCK_NAME, &words, fd_out, reason_out);
+    return dir_lock(dir, STORE_LOCK_NAME, &words, fd_out, reason_out);
 }
 
 static enum outcome move_aside(const char *dir, const char **reason_out)
@@ -96,7 +95,7 @@ static enum outcome prepare_directory(const char *dir, struct store *s, const ch
 {
     if (s->read_only) {
         /* While a fleet holds the directory it has judged the map already. */
-        if (!dir_lock_is_held(dir, LOCK_NAME, NULL) && store_check_map(dir) == OUTCOME_CORRUPT)
+        if (!dir_lock_is_held(dir, STORE_LOCK_NAME, NULL) && store_check_map(dir) == OUTCOME_CORRUPT)
             return refuse(reason_out, "the map in \"%s\" is damaged: the next run with this --state makes a new one",
                           dir);
         return OUTCOME_OK;

@@ -135,16 +135,18 @@ def test_stopped_worker_does_not_stop_the_others(hotfleet, origin):
     check_complete(running.finish(), 40)
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("busy", [None, ("/slow?ms=5000", "http"), ("/stall/body", "http"), ("/", "tls_stall")])
 def test_workers_go_with_a_killed_coordinator(hotfleet, origin, busy):
+    """Idle, waiting for an answer, in the middle of a body, in a handshake."""
     running = hotfleet.start("-w", "4")
     if busy:
-        running.feed(*[origin.url(f"/slow?ms=5000&n={n}") for n in range(20)])
-        assert origin.wait_for(lambda o: len(o.requests()) >= 4)
+        path, port = busy
+        running.feed(*[origin.url(f"{path}{'&' if '?' in path else '?'}n={n}", port) for n in range(20)])
+        assert origin.wait_for(lambda o: o.open_now(port) >= 4)
     workers = running.wait_for_workers(4)
     os.kill(running.pid, signal.SIGKILL)
     assert wait_until(lambda: not any(is_alive(pid) for pid in workers), 1), "workers live on"
-    assert origin.wait_for(lambda o: o.open_now("http") == 0)
+    assert origin.wait_for(lambda o: o.open_now() == 0)
 
 
 def test_killed_coordinator_leaves_whole_lines(hotfleet, nginx):
@@ -165,6 +167,40 @@ def test_nothing_is_left_behind(hotfleet, origin):
     check_complete(running.finish(), 1)
     assert not any(is_alive(pid) for pid in workers)
     assert os.listdir(hotfleet.directory) == []
+
+
+def temporary_states(hotfleet):
+    return {name for name in os.listdir(hotfleet.directory) if name.startswith("hotfleet-")}
+
+
+def test_temporary_state_of_a_killed_coordinator_goes_with_the_next_run(hotfleet, origin):
+    living, killed = hotfleet.start("-w", "1"), hotfleet.start("-w", "1")
+    for running in (living, killed):
+        running.feed(origin.url("/ok"))
+        running.wait_for_records(1)
+    assert len(temporary_states(hotfleet)) == 2
+    workers = killed.workers()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.ended.wait(5)
+    assert wait_until(lambda: not any(is_alive(pid) for pid in workers), 1)
+    assert len(temporary_states(hotfleet)) == 2
+    result = hotfleet([origin.url("/ok")], "-w", "1", "-v")
+    check_complete(result, 1)
+    assert len(temporary_states(hotfleet)) == 1 and result.stderr.count("stale-state-removed") == 1
+    living.feed(origin.url("/ok?2"))
+    check_complete(living.finish(), 2)
+    assert not temporary_states(hotfleet)
+
+
+def test_shared_memory_has_no_name(hotfleet, origin):
+    """A killed fleet leaves nothing of it in /dev/shm."""
+    before = set(os.listdir("/dev/shm"))
+    running = hotfleet.start("-w", "2")
+    running.feed(origin.url("/ok"))
+    running.wait_for_records(1)
+    os.kill(running.pid, signal.SIGKILL)
+    running.ended.wait(5)
+    assert not {name for name in set(os.listdir("/dev/shm")) - before if "hotfleet" in name}
 
 
 def open_files(pid):

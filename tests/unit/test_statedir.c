@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "coordinator/statedir.h"
+#include "coordinator/statedir_stale.h"
+#include "shm/store.h"
 
 static char root[64];
 
@@ -120,6 +123,137 @@ static void links_in_a_temporary_one_are_removed_not_followed(void **state)
     unlink(target);
 }
 
+/* What a killed run leaves: a directory of this form with these files; "12\n" stands in its lock. Returns its path,
+ * good until the next. */
+static const char *leave_behind(const char *name, bool marked, const char *in_lock)
+{
+    static char path[128];
+    char file[160];
+
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    if (marked)
+        make_file(path, "temporary");
+    make_file(path, "data.mdb");
+    make_file(path, "lock.mdb");
+    make_file(path, "admin.sock");
+    make_file(path, "data.mdb.bad-1700000000");
+    if (!in_lock)
+        return path;
+    make_file(path, STORE_LOCK_NAME);
+    snprintf(file, sizeof file, "%s/" STORE_LOCK_NAME, path);
+    FILE *lock = fopen(file, "we");
+    assert_non_null(lock);
+    fputs(in_lock, lock);
+    fclose(lock);
+    return path;
+}
+
+static void clear_away(const char *path)
+{
+    struct statedir s = {.temporary = true};
+
+    snprintf(s.path, sizeof s.path, "%s", path);
+    statedir_close(&s);
+    assert_false(exists(path));
+}
+
+static void what_a_killed_run_left_is_removed(void **state)
+{
+    struct statedir s;
+
+    (void)state;
+    leave_behind("hotfleet-aB3dEf", true, "12\n");
+    leave_behind("hotfleet-aB3dEg", true, "123456\n");
+    assert_true(statedir_open(&s, ""));
+    statedir_close(&s);
+}
+
+static void assert_stays(const char *path)
+{
+    struct statedir s;
+    char file[160];
+
+    assert_true(statedir_open(&s, ""));
+    statedir_close(&s);
+    snprintf(file, sizeof file, "%s/data.mdb", path);
+    assert_true(exists(file));
+}
+
+static void what_lives_or_is_being_made_stays(void **state)
+{
+    (void)state;
+    const char *path = leave_behind("hotfleet-aB3dEf", true, "12\n");
+    char file[160];
+
+    snprintf(file, sizeof file, "%s/" STORE_LOCK_NAME, path);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_stays(path);
+    close(fd);
+    clear_away(path);
+    /* The lock is there and not yet taken; it is not there yet. */
+    path = leave_behind("hotfleet-aB3dEf", true, "");
+    assert_stays(path);
+    clear_away(path);
+    path = leave_behind("hotfleet-aB3dEf", true, NULL);
+    assert_stays(path);
+    clear_away(path);
+}
+
+static void what_may_be_somebodys_stays(void **state)
+{
+    char target[128];
+    char link_path[160];
+
+    (void)state;
+    /* Named by --state, by chance of the same form. */
+    const char *path = leave_behind("hotfleet-aB3dEf", false, "12\n");
+    assert_stays(path);
+    make_file(path, "temporary");
+    make_file(path, "thesis.tex");
+    assert_stays(path);
+    clear_away(path);
+    path = leave_behind("hotfleet-aB3dEf.old", true, "12\n");
+    assert_stays(path);
+    clear_away(path);
+    path = leave_behind("hotfleet-aB3d.f", true, "12\n");
+    assert_stays(path);
+    clear_away(path);
+    /* Links of the right name, to a directory and within one. */
+    path = leave_behind("elsewhere", true, "12\n");
+    snprintf(target, sizeof target, "%s", path);
+    snprintf(link_path, sizeof link_path, "%s/hotfleet-aB3dEf", root);
+    assert_int_equal(symlink(target, link_path), 0);
+    assert_stays(target);
+    unlink(link_path);
+    path = leave_behind("hotfleet-aB3dEg", true, NULL);
+    snprintf(link_path, sizeof link_path, "%s/" STORE_LOCK_NAME, path);
+    snprintf(target + strlen(target), sizeof target - strlen(target), "/" STORE_LOCK_NAME);
+    assert_int_equal(symlink(target, link_path), 0);
+    assert_stays(path);
+    clear_away(path);
+    *strrchr(target, '/') = '\0';
+    clear_away(target);
+}
+
+static void another_users_stays(void **state)
+{
+    char file[160];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    const char *path = leave_behind("hotfleet-aB3dEf", true, "12\n");
+    assert_int_equal(chown(path, 12345, 12345), 0);
+    assert_stays(path);
+    assert_int_equal(chown(path, 0, 0), 0);
+    snprintf(file, sizeof file, "%s/" STORE_LOCK_NAME, path);
+    assert_int_equal(chown(file, 12345, 12345), 0);
+    assert_stays(path);
+    clear_away(path);
+}
+
 static void where_none_can_be_made_it_says_no(void **state)
 {
     struct statedir s;
@@ -164,6 +298,10 @@ int main(void)
         CASE(two_temporary_ones_differ),
         CASE(one_that_was_named_is_left_alone),
         CASE(links_in_a_temporary_one_are_removed_not_followed),
+        CASE(what_a_killed_run_left_is_removed),
+        CASE(what_lives_or_is_being_made_stays),
+        CASE(what_may_be_somebodys_stays),
+        CASE(another_users_stays),
         CASE(where_none_can_be_made_it_says_no),
         CASE(an_empty_tmpdir_means_tmp),
         CASE(names_that_are_too_long_are_refused),
