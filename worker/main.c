@@ -53,7 +53,11 @@ static void attach(struct worker *w, const char *index_text)
 
     errno = 0;
     unsigned long index = strtoul(index_text, NULL, 10);
-    if (region_attach(&w->region, WORKER_FD_REGION, false) != OUTCOME_OK || index >= w->region.header->workers)
+    enum outcome attached = region_attach(&w->region, WORKER_FD_REGION, false);
+    if (attached == OUTCOME_SYSTEM)
+        die("out of memory: no room for what the fleet shares: %s; raise the limit on memory (ulimit -v)",
+            strerror(errno));
+    if (attached != OUTCOME_OK || index >= w->region.layout.workers)
         die("hotfleet-worker is started by hotfleet and not by hand");
     w->index = (unsigned)index;
     bind_to_coordinator(w);
