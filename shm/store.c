@@ -2,6 +2,7 @@
  * next store_commit(), so that it reads its own writes; everybody else reads snapshots. */
 #include "shm/store.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,8 +60,8 @@ static bool record_to_dns(const MDB_val *value, struct store_dns **dns_out)
 void store_tell_failure(struct store *s, const char *what, int rc)
 {
     if (!s->failure_told)
-        log_event(LOG_WARN, "store-failed", "step=%s error=\"%s\": going on without writing the map", what,
-                  mdb_strerror(rc));
+        log_event(LOG_WARN, "store-failed", "step=%s error=\"%s%s\": going on without writing the map", what,
+                  mdb_strerror(rc), rc == EIO ? ", as when the disk is full" : "");
     s->failure_told = true;
 }
 
