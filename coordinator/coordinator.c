@@ -313,7 +313,7 @@ static void flush(struct coordinator *c)
 
 static bool finished(const struct coordinator *c)
 {
-    if (c->forced || c->output_gone || fleet_is_unfit(c->fleet) || feed_differs(c->feed))
+    if (c->forced || c->output_gone || fleet_is_unfit(c->fleet) || fleet_is_hopeless(c->fleet) || feed_differs(c->feed))
         return true;
     if (c->draining)
         return dispatch_given(c->dispatch) == 0 || clock_us() > drain_until(c);
@@ -491,7 +491,7 @@ static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
         return 128 + c->signal_number;
     if (c->draining && (left > 0 || !feed_ended(c->feed)))
         return EXIT_STOPPED;
-    if (feed_failed(c->feed))
+    if (feed_failed(c->feed) || fleet_is_hopeless(c->fleet))
         return EXIT_INTERNAL;
     return c->options->fail_on_error && c->results.failed ? EXIT_SOME_FAILED : EXIT_OK;
 }
@@ -552,6 +552,10 @@ static int run_to_the_end(struct coordinator *c)
     run(c);
     finish_output(c);
     uint64_t left = lines_to_do(c) - c->results.done;
+    if (fleet_is_hopeless(c->fleet))
+        log_event(LOG_ERROR, "workers-keep-dying",
+                  "left=%llu; no worker lives long enough to answer; see why they died, above",
+                  (unsigned long long)left);
     int code = end_job(c, exit_code(c, left, fleet_is_unfit(c->fleet)), left);
     fleet_close(c->fleet, c->forced ? FORCED_GRACE_MS : CLOSING_GRACE_MS);
     progress_close(c->progress, left);

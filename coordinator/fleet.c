@@ -21,6 +21,8 @@ enum { WORKER_FD_REGION = 3, WORKER_FD_WAKE, WORKER_FD_COORDINATOR, WORKER_FD_LO
 
 #define RESTART_MIN_US 20000
 #define RESTART_MAX_US 5000000
+#define LIFE_LONG_US   60000000 /* whoever dies after this begins a new row of deaths */
+#define DEATHS_MAX     10       /* in a row: about ten seconds of trying */
 
 struct fleet {
     struct region *region;
@@ -92,7 +94,7 @@ static void bury(struct fleet *f, unsigned worker, int status)
     f->unfit |= WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
     w->pid = 0;
     w->condemned = false;
-    w->deaths_in_row++;
+    w->deaths_in_row = clock_us() - w->started_us > LIFE_LONG_US ? 1 : w->deaths_in_row + 1;
     uint64_t delay = (uint64_t)RESTART_MIN_US << (w->deaths_in_row < 9 ? w->deaths_in_row - 1 : 8);
     w->start_at_us = clock_us() + (delay < RESTART_MAX_US ? delay : RESTART_MAX_US);
     atomic_store(&shared->pid, 0);
@@ -207,6 +209,7 @@ static void start(struct fleet *f, unsigned worker)
         return;
     }
     w->pid = pid;
+    w->started_us = clock_us();
     atomic_store(&f->region->header->worker[worker].pid, (uint32_t)pid);
     atomic_store(&f->region->header->worker[worker].started_us, clock_wall_us());
     log_event(LOG_INFO, "worker-started", "worker=%u pid=%d", worker, (int)pid);
@@ -279,6 +282,15 @@ unsigned fleet_running(const struct fleet *f)
 bool fleet_is_unfit(const struct fleet *f)
 {
     return f->unfit;
+}
+
+bool fleet_is_hopeless(const struct fleet *f)
+{
+    for (unsigned i = 0; i < f->count; i++) {
+        if (f->workers[i].deaths_in_row < DEATHS_MAX)
+            return false;
+    }
+    return true;
 }
 
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker)

@@ -19,6 +19,7 @@ struct fleet_worker {
     struct task_list given;
     uint32_t given_count;
     uint32_t deaths_in_row; /* without an answer in between */
+    uint64_t started_us;    /* monotonic, while it runs */
     uint64_t start_at_us;   /* when to start it again, while not running */
     bool condemned;         /* killed by us, not yet reaped */
     bool to_wake;           /* tasks were written that it has not been woken for */
@@ -43,6 +44,9 @@ uint64_t fleet_start_due(struct fleet *f, uint64_t now_us);
 unsigned fleet_workers(const struct fleet *f);
 /* A worker has ended with EXIT_USAGE: it said why, and no other would do better. */
 bool fleet_is_unfit(const struct fleet *f);
+/* Every worker has died many times in a row, each soon after its start, without an answer in between: no further start
+ * would do better. */
+bool fleet_is_hopeless(const struct fleet *f);
 /* How many of them run. */
 unsigned fleet_running(const struct fleet *f);
 struct fleet_worker *fleet_worker(struct fleet *f, unsigned worker);

@@ -420,6 +420,7 @@ void results_on_death(struct results *r, unsigned worker)
     struct fleet_worker *w = fleet_worker(r->fleet, worker);
     struct task *task;
     uint64_t taken_to = ring_taken_to(&w->tasks);
+    uint64_t done = r->done;
     const void *data;
     uint32_t len;
 
@@ -431,5 +432,8 @@ void results_on_death(struct results *r, unsigned worker)
         dispatch_take_back(r->dispatch, task);
         give_again(r, task, task->ring_end <= taken_to);
     }
+    /* Tasks that were given up may have been the reason. */
+    if (r->done != done)
+        w->deaths_in_row = 1;
     chores_on_death(r->chores, worker);
 }

@@ -39,7 +39,8 @@ static bool has_form(const char *name)
 
 static bool is_known(const char *name)
 {
-    static const char *const names[] = {".", "..", MARK_NAME, STORE_LOCK_NAME, "data.mdb", "lock.mdb", "admin.sock"};
+    static const char *const names[] = {".",        "..",       MARK_NAME,      STORE_LOCK_NAME,
+                                        "data.mdb", "lock.mdb", "overflow.mdb", "admin.sock"};
     static const char aside[] = "data.mdb.bad-";
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,11 +1,17 @@
 """Too little of what a machine gives: the run stays within it or ends with the right code, says so, and loses nothing."""
+import json
 import os
 import resource
+import shlex
 import signal
+import subprocess
+import threading
 import time
 
 import pytest
 
+from support.fleet import binary, clean_environment, is_alive, is_sanitized
+from support.namespaces import needs_namespaces
 from support.origins import wait_until
 from support.records import check_answered, check_complete, check_failed
 
@@ -103,3 +109,114 @@ def test_descriptors_taken_away_from_the_coordinator(hotfleet, origin):
     result = running.finish()
     check_complete(result, 2)
     assert result.stderr.count("admin-refuses") == 1
+
+
+# --- memory ---
+@pytest.mark.skipif(is_sanitized(), reason="AddressSanitizer ends the process in its own way")
+def test_worker_without_memory_says_so_and_is_replaced(hotfleet, origin):
+    running = hotfleet.start("-w", "1", "--max-line", "2M")
+    running.feed(origin.url("/ok"))
+    running.wait_for_records(1)
+    worker = running.workers()[0]
+    resource.prlimit(worker, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+    running.feed(*[json.dumps({"url": origin.url(f"/ok?{n}"), "method": "PUT", "body": "x" * 1000000}) for n in range(4)])
+    result = running.finish()
+    records = check_complete(result, 5)
+    assert all(check_answered(r) for r in records.values())
+    assert not is_alive(worker) and "out of memory" in result.stderr and "worker-died" in result.stderr
+
+
+def test_workers_that_cannot_start_end_the_run(hotfleet, origin):
+    """What the coordinator may take new workers inherit: none of them gets beyond its first instructions."""
+    running = hotfleet.start("-w", "1")
+    running.feed(origin.url("/ok"))
+    running.wait_for_records(1)
+    resource.prlimit(running.pid, resource.RLIMIT_AS, (8 << 20, 8 << 20))
+    os.kill(running.workers()[0], signal.SIGKILL)
+    running.feed(origin.url("/ok?2"))
+    assert running.ended.wait(25), bytes(running.err)
+    result = running.finish()
+    assert result.exit == 1 and [r["seq"] for r in result.records] == [1]
+    assert "workers-keep-dying" in result.stderr and "1 lines that were read have no record" in result.stderr
+    assert result.cpu_seconds < 2
+
+
+# --- disks ---
+def run_on_tmpfs(directory, options, count, arguments, host="127.0.0.1"):
+    """A run in a mount namespace of its own, with `disk` below the directory a tmpfs of these options."""
+    disk = os.path.join(directory, "disk")
+    os.mkdir(disk)
+    out = os.path.join(directory, "out")
+    command = (f"mount -t tmpfs -o {options} none {shlex.quote(disk)} && cd {shlex.quote(disk)} && "
+               f"{shlex.quote(binary())} run --silent --allow-private {arguments}; code=$?; "
+               f"cp {shlex.quote(disk)}/records {shlex.quote(out)} 2>/dev/null; exit $code")
+    hosts = [host % (n // 250, n % 250) if "%" in host else host for n in range(count)]
+    lines = "".join(f"http://{name}:1/{n}\n" for n, name in enumerate(hosts)).encode()
+    done = subprocess.run(["unshare", "-m", "sh", "-c", command], input=lines, capture_output=True,
+                          env=clean_environment(directory), timeout=60, check=False)
+    data = b""
+    if os.path.exists(out):
+        with open(out, "rb") as file:
+            data = file.read()
+    return done, data
+
+
+@needs_namespaces
+def test_output_on_a_full_disk_ends_with_whole_lines(tmp_path):
+    done, data = run_on_tmpfs(str(tmp_path), "size=64k", 2000, "--retry 0 --breaker-failures 0 -o records")
+    assert done.returncode == 3 and b"No space left on device" in done.stderr, done
+    assert 10000 < len(data) <= 65536 and data.endswith(b"\n")
+    assert all(line.startswith(b'{"seq":') and line.endswith(b"}") for line in data.split(b"\n")[:-1])
+
+
+@needs_namespaces
+@pytest.mark.parametrize("arguments, named", [("-o records", b"records"), ("--state state", b"state")])
+def test_read_only_disk_is_refused_with_its_name(tmp_path, arguments, named):
+    done, _ = run_on_tmpfs(str(tmp_path), "ro", 1, arguments)
+    assert done.returncode == 2 and done.stdout == b""
+    assert b"Read-only file system" in done.stderr and named in done.stderr
+
+
+def test_output_beyond_the_largest_file_ends_with_whole_lines(hotfleet, origin):
+    """A limit on the size of files, as a quota is one."""
+    path = os.path.join(hotfleet.directory, "records")
+    running = hotfleet.start("-w", "1", "-o", path)
+    running.wait_for_workers(1)
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (30000, 30000))
+    running.feed(*[origin.url(f"/bytes/{n}") for n in range(300)])
+    result = running.finish()
+    assert result.exit == 3 and "File too large" in result.stderr, result.explain()
+    with open(path, "rb") as file:
+        data = file.read()
+    assert 20000 < len(data) <= 30000 and data.endswith(b"}\n")
+
+
+@needs_namespaces
+def test_state_that_fills_is_told_once_and_costs_no_record(tmp_path):
+    """Each host's circuit opens, which is kept in the map."""
+    done, _ = run_on_tmpfs(str(tmp_path), "size=160k", 3000, "--retry 0 --breaker-failures 1 --state .", host="127.%d.%d.1")
+    assert done.returncode == 0 and done.stdout.count(b"\n") == 3000, done.stderr
+    assert done.stderr.count(b"\n") == 1 and b"store-failed" in done.stderr and b"disk" in done.stderr, done.stderr
+
+
+# --- a reader that stops ---
+def test_a_blocked_reader_costs_time_alone(hotfleet, origin, seconds=float(os.environ.get("BLOCKED_SECONDS", "3"))):
+    """Nothing is lost, memory is bounded, and nobody turns in circles meanwhile."""
+    reader, writer = os.pipe()
+    running = hotfleet.start("-w", "2", "--silent", "--window", "2000", "--retry", "0", "--breaker-failures", "0",
+                             stdout=writer)
+    os.close(writer)
+    count = 40000
+    lines = [b"http://127.0.0.1:1/%d%s" % (n, b"x" * 500) for n in range(count)]
+    feeder = threading.Thread(target=lambda: (running.feed(*lines), running.end_input()), daemon=True)
+    feeder.start()
+    time.sleep(3)
+    pids = [running.pid, *running.workers()]
+    before = sum(cpu_seconds(pid) for pid in pids)
+    time.sleep(seconds)
+    assert sum(cpu_seconds(pid) for pid in pids) - before < 0.1 + 0.02 * seconds
+    assert running.memory_mib() < (1500 if is_sanitized() else 120)
+    with os.fdopen(reader, "rb") as stream:
+        numbers = sorted(int(line[7:line.index(b",")]) for line in stream)
+    result = running.finish(60)
+    assert result.exit == 0 and numbers == list(range(1, count + 1))

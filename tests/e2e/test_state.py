@@ -1,12 +1,12 @@
 """The state directory when it cannot be used: each fault is told with what to do, and the exit code is 2."""
 import os
 import shlex
-import shutil
 import subprocess
 
 import pytest
 
 from support.fleet import binary, clean_environment
+from support.namespaces import needs_namespaces
 from support.records import check_complete
 
 
@@ -18,14 +18,6 @@ def run_on_a_small_disk(directory, size, prepare="true"):
                f"exec {shlex.quote(binary())} run --silent --allow-private --state {shlex.quote(state)}")
     return subprocess.run(["unshare", "-m", "sh", "-c", command], input=b"http://127.0.0.1:1/\n", capture_output=True,
                           env=clean_environment(directory), timeout=60, check=False)
-
-
-def namespaces_work():
-    return shutil.which("unshare") and subprocess.run(
-        ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode == 0
-
-
-needs_namespaces = pytest.mark.skipif(not namespaces_work(), reason="mount namespaces are not permitted here")
 
 
 @needs_namespaces

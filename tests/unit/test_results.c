@@ -294,8 +294,11 @@ static void a_task_that_kills_its_workers_is_given_up(void **state)
         assert_int_equal(deal(h), 1);
         assert_true(pop_task(h, 0, &m));
         assert_int_equal(m.refused_tries, deaths);
+        h->fleet.workers[0].deaths_in_row = 7;
         die_and_start_again(h, 0);
         deaths++;
+        /* Without this task the next worker may live. */
+        assert_int_equal(h->fleet.workers[0].deaths_in_row, task_count(h->tasks) ? 7 : 1);
     }
     assert_in_range(deaths, 2, 10);
     assert_output_has(h, "\"error_code\":\"retries-exhausted\"");

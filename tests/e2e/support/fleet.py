@@ -27,10 +27,14 @@ def clean_environment(directory, **more):
     return env
 
 
+def is_sanitized():
+    with open(binary(), "rb") as file:
+        return b"__asan_init" in file.read()
+
+
 def memory_limit_mib():
     """What a process may take in a run of a few requests; AddressSanitizer keeps freed memory and maps shadows."""
-    with open(binary(), "rb") as file:
-        return 1500 if b"__asan_init" in file.read() else 80
+    return 1500 if is_sanitized() else 80
 
 
 class Result:
