@@ -267,7 +267,7 @@ def test_an_automatic_pool_is_bound_by_descriptors_and_hosts(hotfleet):
     done = subprocess.run([binary(), "config", "print", "--max-connections", "auto", "-w", "3"], capture_output=True,
                           check=True, preexec_fn=limit, cwd=hotfleet.directory, timeout=30,
                           env=clean_environment(hotfleet.directory))
-    assert b'max_connections = "auto"  # 108 here, bound by descriptors\n' in done.stdout
+    assert b'max_connections = "auto"  # 204 here, bound by descriptors\n' in done.stdout
     assert "15 here, bound by max_hosts" in printed(hotfleet, "--max-connections", "auto", "--max-hosts", "16")["max_connections"][1]
     hotfleet.write("config.toml", "[pool]\nmax_connections = \"automatic\"\n")
     assert hotfleet.command("config", "check").exit == 2

@@ -115,8 +115,9 @@ def test_each_kind_is_found_and_said(hotfleet, origin, stroke):
 def test_a_worker_that_tells_all_to_close_stops_nothing(hotfleet, origin):
     running, stream, region = start(hotfleet, origin)
     region.write("<I", DRAINING_OFFSET, 2)
+    assert wait_until(lambda: b"shared-word-put-right word=draining" in running.err, 5)
+    assert wait_until(lambda: len(running.workers()) == 3, 5)
     check_lines(run_to_the_end(running, stream), stream.count)
-    assert "shared-word-put-right word=draining" in running.result.stderr
     region.close()
 
 
