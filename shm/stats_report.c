@@ -20,14 +20,17 @@ void stats_limits_read(const struct region *r, struct stats_limits *limits_out)
 {
     struct options options;
     struct options_error error;
+    struct buffer copy = {0}; /* a broken worker could write on while it is read */
     size_t len;
     const char *text = region_options(r, &len);
 
     *limits_out = (struct stats_limits){0};
+    buffer_append(&copy, text, len);
     options_init(&options);
-    if (options_deserialize(&options, text, len, &error))
+    if (options_deserialize(&options, copy.data ? copy.data : "", len, &error))
         limits_of(&options, limits_out);
     options_fini(&options);
+    buffer_fini(&copy);
 }
 
 /* Limits are LIVE: those that were read once may have changed since. */
