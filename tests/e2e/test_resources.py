@@ -112,7 +112,10 @@ def test_descriptors_taken_away_from_the_coordinator(hotfleet, origin):
 
 
 # --- memory ---
-@pytest.mark.skipif(is_sanitized(), reason="AddressSanitizer ends the process in its own way")
+needs_malloc = pytest.mark.skipif(is_sanitized(), reason="AddressSanitizer ends a process without memory in its own way")
+
+
+@needs_malloc
 def test_worker_without_memory_says_so_and_is_replaced(hotfleet, origin):
     running = hotfleet.start("-w", "1", "--max-line", "2M")
     running.feed(origin.url("/ok"))
@@ -126,6 +129,7 @@ def test_worker_without_memory_says_so_and_is_replaced(hotfleet, origin):
     assert not is_alive(worker) and "out of memory" in result.stderr and "worker-died" in result.stderr
 
 
+@needs_malloc
 def test_workers_that_cannot_start_end_the_run(hotfleet, origin):
     """What the coordinator may take new workers inherit: none of them gets beyond its first instructions."""
     running = hotfleet.start("-w", "1")

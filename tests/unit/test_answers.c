@@ -4,9 +4,9 @@
 
 #include <dirent.h>
 
-#define GOOD_LINE(tail)                                                                                              \
-    "{\"seq\":1,\"input\":\"x,\\\"failed\\\":false,\\\"y\\\":1\",\"url\":\"u\",\"failed\":false,\"method\":\"GET\"," \
-    "\"status_code\":200,\"content_type\":\"text/html\",\"host_ip\":\"192.0.2.1\",\"local_ip\":\"192.0.2.9\","       \
+#define GOOD_LINE(tail)                                                                                        \
+    "\"input\":\"x,\\\"failed\\\":false,\\\"y\\\":1\",\"url\":\"u\",\"failed\":false,\"method\":\"GET\","      \
+    "\"status_code\":200,\"content_type\":\"text/html\",\"host_ip\":\"192.0.2.1\",\"local_ip\":\"192.0.2.9\"," \
     "\"time\":\"1ms\",\"worker\":0,\"conn_id\":5" tail "}\n"
 
 struct scene {
@@ -69,16 +69,20 @@ static struct task *give(const char *url, struct task_message *m)
     return task;
 }
 
+/* `line`: of a record, what stands behind its number. */
 static void answer_with(const char *url, enum result_kind kind, enum outcome outcome, unsigned status, const char *line)
 {
     struct task_message m;
     struct task *task = give(url, &m);
     struct result_message r = result_of(&m, kind);
+    char numbered[512] = "";
 
+    if (kind == RESULT_RECORD)
+        snprintf(numbered, sizeof numbered, "{\"seq\":%llu,%s", (unsigned long long)m.seq, line);
     r.outcome = (uint32_t)outcome;
     r.status = status;
     r.attempts = 2;
-    send_result(scene.h, task->worker, r, line);
+    send_result(scene.h, task->worker, r, numbered);
     results_turn(&scene.h->results);
 }
 
@@ -86,7 +90,7 @@ static void a_failure_is_told_as_the_answer_before_it(void **state)
 {
     (void)state;
     answer_with("http://a.example/", RESULT_RECORD, OUTCOME_OK, 200, GOOD_LINE(""));
-    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "{\"failed\":true}\n");
+    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "\"failed\":true}\n");
     assert_output_has(scene.h, "\"failed\":false,\"method\":\"GET\",\"status_code\":200,\"content_type\":\"text/html\","
                                "\"host_ip\":\"192.0.2.1\",\"time\":");
     assert_output_has(scene.h, "\"attempts\":2,\"stale\":true,\"stale_since\":\"");
@@ -110,8 +114,8 @@ static void a_wait_is_not_waited_when_an_answer_is_kept(void **state)
 static void without_an_answer_a_failure_stays_as_it_came(void **state)
 {
     (void)state;
-    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "{\"failed\":true}\n");
-    assert_string_equal(output(scene.h), "{\"failed\":true}\n");
+    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "\"failed\":true}\n");
+    assert_string_equal(output(scene.h), "{\"seq\":1,\"failed\":true}\n");
     assert_int_equal(scene.h->results.failed, 1);
     assert_all_gone(scene.h);
 }
@@ -119,15 +123,15 @@ static void without_an_answer_a_failure_stays_as_it_came(void **state)
 static void whatever_a_line_is_only_a_good_answer_comes_back(void **state)
 {
     static const char *const lines[] = {
-        "{}\n",
-        "{\"failed\":false,\"status_code\":200}\n",
-        "{\"x\":1,\"failed\":false,}\n",
-        "{\"x\":1,\"failed\":false,\n",
-        "{,\"failed\":false,\"status_code\":200,\"status_code\":200}\n",
-        "{,\"failed\":false,\"status_code\":\"200\"}\n",
-        "{,\"failed\":false,\"status_code\":500}\n",
-        "{,\"failed\":false,\"status_code\":200,\"method\":\"\xff\"}\n",
-        "{,\"failed\":false,\"status_code\":200,\"tls\":{\"a\":[[[[\n",
+        "}\n",
+        "\"x\":{\"failed\":false,\"status_code\":200}}\n",
+        "\"x\":1,\"failed\":false,}\n",
+        "\"x\":1,\"failed\":false}\n",
+        ",\"failed\":false,\"status_code\":200,\"status_code\":200}\n",
+        ",\"failed\":false,\"status_code\":\"200\"}\n",
+        ",\"failed\":false,\"status_code\":500}\n",
+        ",\"failed\":false,\"status_code\":200,\"method\":\"\xff\"}\n",
+        ",\"failed\":false,\"status_code\":200,\"tls\":{\"a\":[[[[}\n",
     };
 
     (void)state;
@@ -135,7 +139,7 @@ static void whatever_a_line_is_only_a_good_answer_comes_back(void **state)
         char url[64];
         snprintf(url, sizeof url, "http://a.example/%zu", i);
         answer_with(url, RESULT_RECORD, OUTCOME_OK, 200, lines[i]);
-        answer_with(url, RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "{\"failed\":true}\n");
+        answer_with(url, RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0, "\"failed\":true}\n");
     }
     assert_null(strstr(output(scene.h), "stale"));
     assert_int_equal(scene.h->results.failed, sizeof lines / sizeof lines[0]);
@@ -146,8 +150,8 @@ static void members_of_a_wrong_type_are_left_out(void **state)
 {
     (void)state;
     answer_with("http://a.example/", RESULT_RECORD, OUTCOME_OK, 200,
-                "{,\"failed\":false,\"status_code\":200,\"method\":7,\"tls\":\"x\",\"evil\":1}\n");
-    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_TLS_ERROR, 0, "{\"failed\":true}\n");
+                ",\"failed\":false,\"status_code\":200,\"method\":7,\"tls\":\"x\",\"evil\":1}\n");
+    answer_with("http://a.example/", RESULT_RECORD, OUTCOME_TLS_ERROR, 0, "\"failed\":true}\n");
     assert_output_has(scene.h, "\"failed\":false,\"status_code\":200,\"time\":");
     assert_all_gone(scene.h);
 }
@@ -177,11 +181,11 @@ static void the_log_of_the_failure_is_told_with_the_kept_answer_at_its_end(void 
     answer_with("http://a.example/", RESULT_RECORD, OUTCOME_OK, 200,
                 GOOD_LINE(",\"attempt_log\":[{\"layer\":\"pool\"}]"));
     answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0,
-                "{\"failed\":true,\"attempt_log\":[{\"layer\":\"address\"}]}\n");
+                "\"failed\":true,\"attempt_log\":[{\"layer\":\"address\"}]}\n");
     assert_output_has(scene.h,
                       "\"attempt_log\":[{\"layer\":\"address\"},{\"layer\":\"cache\",\"status_code\":200,\"ms\":");
     answer_with("http://a.example/", RESULT_RECORD, OUTCOME_CONNECTION_REFUSED, 0,
-                "{\"failed\":true,\"attempt_log\":[}\n");
+                "\"failed\":true,\"attempt_log\":[}\n");
     assert_output_has(scene.h, "\"attempt_log\":[{\"layer\":\"cache\",");
     assert_all_gone(scene.h);
 }
