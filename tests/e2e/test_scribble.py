@@ -125,7 +125,7 @@ def test_a_lost_wake_up_is_made_good(hotfleet, origin):
     """It sleeps, and what says so was written over: who sends it a task wakes nobody."""
     running = hotfleet.start("-w", "1")
     region = Region(running.wait_for_workers(1)[0])
-    running.feed(origin.url("/ok"))
+    running.feed(origin.url("/close-delimited/5"))  # leaves no idle connection, which would be looked after
     running.wait_for_records(1)
     assert wait_until(lambda: region.read("<I", region.words(0)[0]) == 1)
     region.write("<I", region.words(0)[0], 0)
