@@ -54,6 +54,7 @@ struct checkpoint {
     uint64_t due_at;             /* bytes of this run's output that hold the batch */
     bool has_due, passed, retry; /* retry: the last commit failed */
     bool committing, failure_told;
+    bool awaited;          /* the commit under way is waited for: no other will be tried */
     uint64_t output_start; /* where this run's first record stands */
     uint64_t begun_us, active_before_us, last_us;
     uint64_t base_committed, sums_committed, records_committed;
@@ -237,17 +238,21 @@ static void settle_batch(struct checkpoint *c)
     c->facts.output_bytes = c->output_start + c->due_at;
 }
 
-/* While the input is still being read again, what is known of it is what was known before. */
+/* While the input is still being read again, what is known of it is what was known before; and so it stays when this is
+ * another input. */
 static void note_input(struct checkpoint *c)
 {
     uint64_t at;
 
-    if (!c->feed || c->sums.bytes < c->sums.known_bytes)
+    if (!c->feed || c->sums.bytes < c->sums.known_bytes || c->sums.differs)
         return;
     c->facts.input_bytes = c->sums.bytes;
     c->facts.input_partial_sum = c->sums.partial;
     c->facts.input_lines = feed_lines(c->feed);
-    c->facts.input_ended = feed_ended(c->feed) && !feed_failed(c->feed) && !feed_differs(c->feed);
+    enum job_input input = !feed_ended(c->feed) || feed_failed(c->feed) ? JOB_INPUT_OPEN
+                           : feed_ended_in_line(c->feed)                ? JOB_INPUT_ENDED_IN_LINE
+                                                                        : JOB_INPUT_ENDED;
+    c->facts.input_ended = (uint8_t)input;
     feed_position(c->feed, &at, &c->facts.input_size);
 }
 
@@ -334,7 +339,10 @@ static void on_committed(struct disk_work *work)
     c->committing = false;
     c->retry = w->outcome != OUTCOME_OK;
     if (c->retry) {
-        if (!c->failure_told)
+        if (c->awaited)
+            log_event(LOG_ERROR, "not-committed",
+                      "error=\"%s\" hint=\"mend that, and the same command goes on from the last commit\"", w->reason);
+        else if (!c->failure_told)
             log_event(LOG_ERROR, "not-committed",
                       "error=\"%s\"; the run goes on and tries again; what it does meanwhile would be done again after "
                       "a kill",
@@ -391,7 +399,9 @@ bool checkpoint_commit(struct checkpoint *c, enum job_state state)
         if (records_bytes_taken(c->records) >= c->due_at)
             settle_batch(c);
     }
+    c->awaited = true;
     begin_commit(c, state, clock_us());
     disk_wait(c->disk);
+    c->awaited = false;
     return !c->retry;
 }

@@ -479,6 +479,13 @@ static void finish_output(struct coordinator *c)
     while (c->ends.job && !c->output_gone && !c->forced && !records_reader_gone(c->ends.records) &&
            records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records))
         wait_for_events(c, REGION_DOZING, clock_us() + TAKEN_LOOK_US);
+    if (c->ends.job && !c->output_gone && !c->forced &&
+        records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records)) {
+        c->output_gone = true;
+        log_event(
+            LOG_ERROR, "output-failed",
+            "error=\"its reader has gone and left records in the pipe\"; the same command does their lines again");
+    }
 }
 
 static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
@@ -493,7 +500,7 @@ static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
         return EXIT_STOPPED;
     if (feed_failed(c->feed) || fleet_is_hopeless(c->fleet))
         return EXIT_INTERNAL;
-    return c->options->fail_on_error && c->results.failed ? EXIT_SOME_FAILED : EXIT_OK;
+    return c->options->fail_on_error && (c->results.failed || job_failed(c->ends.job)) ? EXIT_SOME_FAILED : EXIT_OK;
 }
 
 static void close_parts(struct coordinator *c)

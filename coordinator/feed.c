@@ -21,7 +21,7 @@ struct feed {
     void *user;
     struct event *readable; /* NULL for a regular file: always ready */
     bool waiting;           /* nothing to read until `readable` fires */
-    bool at_end, ended, failed;
+    bool at_end, ended, in_line, failed;
     char chunk[CHUNK_BYTES];
     size_t start, end;   /* of what is not yet cut, in chunk */
     struct buffer carry; /* the start of a line whose end is not in the chunk */
@@ -135,7 +135,8 @@ static bool cut_lines(struct feed *f)
 static void finish(struct feed *f)
 {
     /* The last line may lack its newline. */
-    if (f->carry.len || f->skipping)
+    f->in_line = f->carry.len || f->skipping;
+    if (f->in_line)
         hand_out(f, f->carry.data, f->carry.len, f->skipping);
     buffer_clear(&f->carry);
     f->ended = true;
@@ -213,6 +214,11 @@ void feed_compare(struct feed *f, struct input_sums *sums)
 bool feed_differs(const struct feed *f)
 {
     return f->sums && f->sums->differs;
+}
+
+bool feed_ended_in_line(const struct feed *f)
+{
+    return f->ended && f->in_line;
 }
 
 bool feed_failed(const struct feed *f)

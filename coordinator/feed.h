@@ -37,6 +37,8 @@ bool feed_differs(const struct feed *f);
 bool feed_turn(struct feed *f);
 /* The input is at its end and every line was handed out. */
 bool feed_ended(const struct feed *f);
+/* Its last line came without a newline. */
+bool feed_ended_in_line(const struct feed *f);
 /* It ended because it could not be read further. */
 bool feed_failed(const struct feed *f);
 uint64_t feed_lines(const struct feed *f);

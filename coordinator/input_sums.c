@@ -66,6 +66,7 @@ void input_sums_add(struct input_sums *s, const char *data, size_t len)
 {
     while (len > 0) {
         uint64_t end = block_end(s);
+        s->differs |= s->ends_in_line && s->bytes == s->known_bytes && *data != '\n' && *data != '\r';
         size_t part = len < end - s->bytes ? len : (size_t)(end - s->bytes);
         s->partial = (uint32_t)crc32(s->partial, (const Bytef *)data, (uInt)part);
         s->bytes += part;

@@ -16,6 +16,7 @@ struct input_sums {
     /* What the earlier run had read; 0: there is nothing to compare with. */
     uint64_t known_bytes;
     uint32_t known_partial;
+    bool ends_in_line; /* then it ended in a line that counts as done: what comes now may be its newline alone */
     bool differs;
 };
 

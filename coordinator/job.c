@@ -158,6 +158,8 @@ static const char *judge_output(const struct job *j, const struct records *recor
         snprintf(why, sizeof why, "the records so far are in \"%s\"; give that with -o, or --force", before);
         return why;
     }
+    if (!*before && *name && facts->output_kind == JOB_OUTPUT_FILE && !same_file(facts, records_fd(records)))
+        return "the records so far are in another file, which was standard output; --force goes on elsewhere";
     if ((facts->output_kind == JOB_OUTPUT_FILE) != records_to_file(records))
         return facts->output_kind == JOB_OUTPUT_FILE ? "the records so far are in a file; --force goes on elsewhere"
                                                      : "the records so far went to a pipe; --force goes on elsewhere";
@@ -186,7 +188,7 @@ static bool take_kept_file(struct job *j, struct records *records, const char *n
                "FILE and >> do not); --force goes on without them");
     else
         refuse(j, "no-output", strerror(errno));
-    return j->options->force && errno == 0;
+    return j->options->force && errno == 0 && records_cut_torn(records);
 }
 
 static bool take_new_output(struct job *j, struct records *records)
@@ -244,7 +246,10 @@ bool job_take_output(struct job *j, struct records *records)
             refuse(j, "other-output", why);
             return false;
         }
-        if (!why && records_to_file(records) && !take_kept_file(j, records, name))
+        bool taken = why                        ? take_new_output(j, records)
+                     : records_to_file(records) ? take_kept_file(j, records, name)
+                                                : true;
+        if (!taken)
             return false;
     } else if (!take_new_output(j, records)) {
         return false;
@@ -261,9 +266,14 @@ bool job_take_output(struct job *j, struct records *records)
 
 void job_take_input(struct job *j, struct feed *feed)
 {
+    const struct job_facts *facts = checkpoint_facts(j->checkpoint);
+
     j->feed = feed;
     checkpoint_use_feed(j->checkpoint, feed);
-    feed_compare(feed, checkpoint_sums(j->checkpoint));
+    struct input_sums *sums = checkpoint_sums(j->checkpoint);
+    sums->ends_in_line = sums->known_bytes && facts->input_ended == JOB_INPUT_ENDED_IN_LINE &&
+                         checkpoint_has(j->checkpoint, facts->input_lines);
+    feed_compare(feed, sums);
 }
 
 bool job_passes_over(struct job *j, uint64_t line)

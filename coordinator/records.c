@@ -209,9 +209,10 @@ unsigned long long records_bytes_taken(const struct records *r)
 {
     int in_pipe = 0;
 
-    if (r->is_pipe && ioctl(r->fd, FIONREAD, &in_pipe) == 0 && in_pipe > 0 && (unsigned)in_pipe <= r->written)
-        return r->written - (unsigned)in_pipe;
-    return r->written;
+    if (!r->is_pipe || ioctl(r->fd, FIONREAD, &in_pipe) != 0 || in_pipe <= 0)
+        return r->written;
+    /* Others may write to the same pipe: which of the bytes are theirs nobody knows. */
+    return (unsigned)in_pipe < r->written ? r->written - (unsigned)in_pipe : 0;
 }
 
 unsigned long long records_bytes_added(const struct records *r)
@@ -254,6 +255,35 @@ uint64_t records_position(const struct records *r)
     off_t at = lseek(r->fd, 0, appends(r) ? SEEK_END : SEEK_CUR);
 
     return at > 0 ? (uint64_t)at : 0;
+}
+
+/* Where the last whole line of a file of `size` bytes ends. A file that can't be read is taken for whole. */
+static uint64_t end_of_lines(const struct records *r, uint64_t size)
+{
+    char path[64];
+    char block[4096];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", r->fd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    for (uint64_t end = fd >= 0 ? size : 0; end > 0;) {
+        size_t len = end < sizeof block ? (size_t)end : sizeof block;
+        ssize_t n = pread(fd, block, len, (off_t)(end - len));
+        if (n != (ssize_t)len)
+            break;
+        const char *newline = memrchr(block, '\n', len);
+        size = newline ? end - len + (size_t)(newline - block) + 1 : 0;
+        end = newline ? 0 : end - len;
+    }
+    if (fd >= 0)
+        close(fd);
+    return size;
+}
+
+bool records_cut_torn(struct records *r)
+{
+    struct stat st;
+
+    return fstat(r->fd, &st) == 0 && records_cut(r, end_of_lines(r, (uint64_t)st.st_size));
 }
 
 bool records_cut(struct records *r, uint64_t bytes)

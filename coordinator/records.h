@@ -26,6 +26,8 @@ bool records_to_file(const struct records *r);
 uint64_t records_position(const struct records *r);
 /* Cuts a regular file back to `bytes`, where the next record will stand. False: it is shorter, or errno says why. */
 bool records_cut(struct records *r, uint64_t bytes);
+/* Cuts a regular file back to its last whole line, behind which the next record will stand. False: errno says why. */
+bool records_cut_torn(struct records *r);
 /* Flushes what can be flushed without waiting, and closes. */
 void records_close(struct records *r);
 /* The buffer to append a whole line to, newline included; call records_added() after it. */

@@ -21,6 +21,12 @@ enum job_output {
     JOB_OUTPUT_STREAM,   /* a pipe or a terminal: at least once */
 };
 
+enum job_input {
+    JOB_INPUT_OPEN,          /* there may be more of it */
+    JOB_INPUT_ENDED,         /* as far as is known */
+    JOB_INPUT_ENDED_IN_LINE, /* without a newline: more of it would make another line of the last one */
+};
+
 /* As they stand at one commit, all of the same moment. Written to disk as it is, in the order of this machine. */
 struct job_facts {
     uint8_t version, state, output_kind, input_ended;

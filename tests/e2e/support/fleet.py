@@ -73,11 +73,11 @@ def set_limits(limits):
 class Running:
     """A process group of ours with its standard streams. Everything it prints is collected as it comes."""
 
-    def __init__(self, arguments, directory, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(),
-                 limits=()):
+    def __init__(self, arguments, directory, environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                 stderr=subprocess.PIPE, pass_fds=(), limits=()):
         self.out, self.err, self.exit, self.usage = bytearray(), bytearray(), None, None
         self.started = time.monotonic()
-        self.process = subprocess.Popen([binary(), *arguments], stdin=subprocess.PIPE, stdout=stdout, stderr=stderr,
+        self.process = subprocess.Popen([binary(), *arguments], stdin=stdin, stdout=stdout, stderr=stderr,
                                         cwd=directory, env=environment, start_new_session=True, pass_fds=pass_fds,
                                         preexec_fn=(lambda: set_limits(limits)) if limits else None)
         self.pid = self.process.pid
@@ -110,7 +110,8 @@ class Running:
 
     def end_input(self):
         try:
-            self.process.stdin.close()
+            if self.process.stdin:
+                self.process.stdin.close()
         except BrokenPipeError:
             pass
 
