@@ -30,6 +30,7 @@ static pid_t holder(int fd)
     return n > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
+/* Whoever asks whether it is held holds it for a moment; a fleet holds it for longer. */
 static bool take(int fd, unsigned patience_ms)
 {
     while (flock(fd, LOCK_EX | LOCK_NB) != 0) {

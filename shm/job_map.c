@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "shm/store_parts.h"
@@ -79,10 +80,13 @@ enum outcome job_map_open(struct job_map **map_out, const char *dir, bool read_o
 
     if (!m)
         die("out of memory: no room for the job");
+    bool is_new = false;
     bool fits = (size_t)snprintf(path, sizeof path, "%s/job.mdb", dir) < sizeof path &&
                 (size_t)snprintf(lock, sizeof lock, "%s-lock", path) < sizeof lock;
     int rc = fits ? 0 : ENAMETOOLONG;
-    if (rc == 0 && read_only && stat(path, &st) != 0) {
+    if (rc == 0)
+        is_new = stat(path, &st) != 0;
+    if (rc == 0 && read_only && is_new) {
         job_map_close(m);
         return OUTCOME_NOT_FOUND;
     }
@@ -95,7 +99,10 @@ enum outcome job_map_open(struct job_map **map_out, const char *dir, bool read_o
         /* A map whose first commit never came has no databases yet. */
         if (read_only && rc == MDB_NOTFOUND)
             return OUTCOME_NOT_FOUND;
-        return refuse(reason_out, dir, "cannot open", mdb_strerror(rc));
+        /* Half a map would be in the way when there is room. */
+        if (is_new && !read_only)
+            unlink(path);
+        return refuse(reason_out, dir, "cannot open", store_error(rc));
     }
     *map_out = m;
     return OUTCOME_OK;
@@ -177,7 +184,7 @@ enum outcome job_map_commit(struct job_map *m, const struct job_commit *commit, 
     }
     if (rc == 0)
         return OUTCOME_OK;
-    *reason_out = mdb_strerror(rc);
+    *reason_out = store_error(rc);
     return OUTCOME_SYSTEM;
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "shm/store_parts.h"
 
 #define BATCH_BYTES (2u << 20) /* of blocks in one transaction */
 #define TAKEN_MAX   256        /* blocks to be deleted before a transaction is made for them alone */
@@ -116,7 +117,7 @@ enum outcome overflow_map_open(struct overflow_map **map_out, const char *dir, u
     unlink(path);
     if (rc != 0) {
         overflow_map_close(m);
-        return refuse(reason_out, dir, mdb_strerror(rc));
+        return refuse(reason_out, dir, store_error(rc));
     }
     *map_out = m;
     return OUTCOME_OK;
@@ -152,7 +153,7 @@ static void tell_failure(struct overflow_map *m, int rc)
         log_event(LOG_WARN, "overflow-full",
                   "error=\"%s\": no further input is read until there is room; a larger --overflow-max, or room on the "
                   "disk, ends that at once",
-                  rc == MDB_MAP_FULL ? "overflow_max is reached" : mdb_strerror(rc));
+                  rc == MDB_MAP_FULL ? "overflow_max is reached" : store_error(rc));
     m->full = true;
 }
 

@@ -57,11 +57,16 @@ static bool record_to_dns(const MDB_val *value, struct store_dns **dns_out)
     return true;
 }
 
+const char *store_error(int rc)
+{
+    return rc == EIO ? "the disk is full, or broken" : mdb_strerror(rc);
+}
+
 void store_tell_failure(struct store *s, const char *what, int rc)
 {
     if (!s->failure_told)
-        log_event(LOG_WARN, "store-failed", "step=%s error=\"%s%s\": going on without writing the map", what,
-                  mdb_strerror(rc), rc == EIO ? ", as when the disk is full" : "");
+        log_event(LOG_WARN, "store-failed", "step=%s error=\"%s\": going on without writing the map", what,
+                  store_error(rc));
     s->failure_told = true;
 }
 

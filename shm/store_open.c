@@ -45,7 +45,7 @@ static bool path_join(char out[PATH_BYTES_MAX], const char *dir, const char *nam
 /* One writer at a time: LMDB alone would let a second fleet in, and each would undo the other's records. */
 static enum outcome lock_directory(const char *dir, int *fd_out, const char **reason_out)
 {
-    static const struct dir_lock_words words = {"state directory", "--state", 0};
+    static const struct dir_lock_words words = {"state directory", "--state", 100};
 
     return dir_lock(dir, STORE_LOCK_NAME, &words, fd_out, reason_out);
 }
@@ -285,7 +285,7 @@ enum outcome store_open(struct store **store_out, const char *dir, bool read_onl
             outcome = refuse(reason_out, "there is no map in \"%s\": a fleet makes it when run with this --state", dir);
         else if (rc != 0)
             outcome = refuse(reason_out, "cannot open the map in \"%s\": %s; choose another directory with --state",
-                             dir, mdb_strerror(rc));
+                             dir, store_error(rc));
     }
     if (outcome != OUTCOME_OK) {
         store_close(s);

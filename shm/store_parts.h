@@ -46,6 +46,9 @@ bool store_health_is_of_use(const MDB_val *value, uint64_t now_wall_us);
  * blocks of that file are taken beforehand. 0, or an errno. */
 must_check int store_reserve_lock_file(const char *path);
 
+/* What LMDB's result means, for people: a constant. A write that the disk has no room for is EIO to LMDB. */
+const char *store_error(int rc);
+
 /* Reads the whole map in `dir` in a child process, for at most a few seconds. OUTCOME_OK: sound, empty, absent, or not
  * to be judged (opening it will tell). OUTCOME_CORRUPT: damaged, or of another program. To be called before this
  * process opens the map itself. */
