@@ -423,12 +423,17 @@ static void rest(struct coordinator *c, unsigned taken, bool goes_on, bool ring_
     }
 }
 
-/* What has room in memory is brought back before new lines are read. True when either could go on at once. */
+static bool wants_overflow(const struct coordinator *c)
+{
+    return !c->draining && !records_full(c->ends.records) && overflow_is_due(c->overflow);
+}
+
+/* What has room in memory is brought back before new lines are read. True when those could go on at once. */
 static bool take_lines(struct coordinator *c)
 {
-    bool more = !c->draining && !records_full(c->ends.records) && overflow_turn(c->overflow);
-
-    return feed_turn(c->feed) || more;
+    if (wants_overflow(c))
+        overflow_turn(c->overflow);
+    return feed_turn(c->feed);
 }
 
 /* True when tasks were left that could go on at once: by a fleet that has no ring room, when `*ring_full_out`. */
@@ -457,6 +462,8 @@ static void run(struct coordinator *c)
         bool ring_full = false;
         unblock(c, now, (unsigned)(c->results.answered - answered));
         goes_on |= give_out(c, &ring_full);
+        /* Hosts that run low now have no event to come that would wake them. */
+        goes_on |= wants_overflow(c);
         fleet_wake(c->fleet);
         atomic_store_explicit(&c->shared->input_ended, feed_ended(c->feed), memory_order_relaxed);
         publish_gauges(c);

@@ -15,5 +15,5 @@ bool dry_run_turn(struct results *r)
             results_dry(r, task);
         frontier_rotate(r->frontier, host);
     }
-    return frontier_first(r->frontier) != NULL;
+    return taken > 0 || (!records_full(r->records) && frontier_first(r->frontier));
 }

@@ -4,5 +4,6 @@
 
 #include "coordinator/results.h"
 
-/* Ends some tasks, in the order in which hosts have their turns. True when there are more. */
+/* Ends some tasks, in the order in which hosts have their turns. True when it could go on at once, as
+ * what fills the queues may. */
 bool dry_run_turn(struct results *r);

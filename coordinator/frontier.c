@@ -32,9 +32,8 @@ struct frontier {
     struct region *region;
     struct watcher watchers[WATCHERS_MAX];
     unsigned watchers_count;
-    struct frontier_keeper keeper; /* or none */
-    void (*on_low)(void *user, struct host *host);
-    void *low_user;
+    struct frontier_keeper keeper;     /* or none */
+    struct frontier_overflow overflow; /* or none */
 };
 
 #define owner_of(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
@@ -103,6 +102,8 @@ void frontier_end_queue(struct frontier *f, struct host *host, enum outcome outc
     struct task *task;
 
     unlist(f, host);
+    if (host->overflow)
+        f->overflow.on_end(f->overflow.user, host, outcome, detail);
     /* The host must outlive its own queue: it may become idle with the last task. */
     hosts_hold(f->hosts, host);
     while ((task = frontier_take(f, host)))
@@ -362,10 +363,9 @@ void frontier_add_new(struct frontier *f, struct task *task, struct host *host)
     enqueue(f, task, false);
 }
 
-void frontier_watch_low(struct frontier *f, void (*on_low)(void *user, struct host *host), void *user)
+void frontier_set_overflow(struct frontier *f, const struct frontier_overflow *overflow)
 {
-    f->on_low = on_low;
-    f->low_user = user;
+    f->overflow = *overflow;
 }
 
 bool frontier_has_room(const struct frontier *f)
@@ -507,7 +507,7 @@ struct task *frontier_take(struct frontier *f, struct host *host)
     host->pending_count--;
     f->queued--;
     if (host->overflow)
-        f->on_low(f->low_user, host);
+        f->overflow.on_low(f->overflow.user, host);
     return task;
 }
 

@@ -39,8 +39,15 @@ void frontier_add(struct frontier *f, struct task *task);
 struct host *frontier_host_of(struct frontier *f, const struct url *url, struct span ip);
 /* Takes a new task of that host in. */
 void frontier_add_new(struct frontier *f, struct task *task, struct host *host);
-/* Has `on_low` called for each task that is taken from the queue of a host which has lines in the overflow. */
-void frontier_watch_low(struct frontier *f, void (*on_low)(void *user, struct host *host), void *user);
+/* Who keeps further lines of hosts, and hears of those hosts alone. */
+struct frontier_overflow {
+    /* A task was taken from the host's queue. */
+    void (*on_low)(void *user, struct host *host);
+    /* The host's queue ends: frontier_end_queue(). */
+    void (*on_end)(void *user, struct host *host, enum outcome outcome, const char *detail);
+    void *user;
+};
+void frontier_set_overflow(struct frontier *f, const struct frontier_overflow *overflow);
 /* A further host can be had. */
 bool frontier_has_room(const struct frontier *f);
 /* Back to the head of its host's queue: handed back, or its worker died. */
@@ -51,7 +58,7 @@ void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms);
 void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms);
 /* Ends a hold that lasts exactly until `until_us`; another one stays. */
 void frontier_end_hold(struct frontier *f, struct host *host, uint64_t until_us);
-/* All tasks that wait in the host's queue end. `detail`: as in frontier_on_failure. */
+/* All tasks that wait in the host's queue end, and what the overflow has for it. `detail`: as in frontier_on_failure. */
 void frontier_end_queue(struct frontier *f, struct host *host, enum outcome outcome, const char *detail);
 /* The host's addresses are out of date at once, and asked for anew. False: they are given by hand, or being asked for.
  */

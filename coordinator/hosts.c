@@ -5,6 +5,8 @@
 
 #include "common/log.h"
 
+#define IDLE_LOOKS 32 /* hosts that are looked at for room, when it is not plain that there is some */
+
 struct hosts {
     struct region *region;
     struct addresses *addresses;
@@ -237,12 +239,25 @@ uint32_t hosts_count(const struct hosts *h)
     return h->count;
 }
 
-/* Hosts that hold nothing make room for new ones; a few slots are kept for what redirects lead to. */
+/* Hosts that hold nothing make room for new ones, unless a connection is open to them: of so many as there are open
+ * connections that is not known without a look. A few slots are kept for what redirects lead to, as long as waiting for
+ * them helps. */
 bool hosts_have_room(const struct hosts *h)
 {
-    uint32_t kept = h->max / 16;
+    uint32_t kept = h->held ? h->max / 16 : 0;
+    uint32_t unused = h->max - h->count;
+    uint32_t idle = h->count - h->held;
+    uint32_t open = iptable_fleet_open(&h->region->table);
+    uint32_t looks = IDLE_LOOKS;
 
-    return h->held + kept < h->max;
+    if (unused > kept || (idle > open && unused + idle - open > kept))
+        return true;
+    for (struct host *host = TAILQ_FIRST(&h->idle); host && unused <= kept && looks > 0; looks--) {
+        bool asked = host->state == HOST_RESOLVING || host->refreshing;
+        unused += !asked && iptable_host_open(&h->region->table, host->index) == 0;
+        host = TAILQ_NEXT(host, link);
+    }
+    return unused > kept;
 }
 
 void hosts_use_judge(struct hosts *h, hosts_judge judge, void *user)

@@ -60,8 +60,9 @@ static enum outcome parse(struct intake *i, const char *text, size_t len, struct
     return outcome;
 }
 
-/* What is in i->line becomes a task of `host`; the window has room for it. */
-static void take_in(struct intake *i, struct host *host, uint64_t seq, struct span input, const struct url *url)
+/* What is in i->line becomes a task of `host`, or one that ends at once; the window has room for it. */
+static void take_in(struct intake *i, struct host *host, uint64_t seq, struct span input, const struct url *url,
+                    const struct overflow_end *end)
 {
     if (i->line.body && !i->line.method) {
         i->line.method = "POST";
@@ -71,10 +72,10 @@ static void take_in(struct intake *i, struct host *host, uint64_t seq, struct sp
     struct task *task = task_new(i->results->tasks, seq, input.data, input.len, &i->line, url);
     if (!task)
         return;
-    if (host)
-        frontier_add_new(i->results->frontier, task, host);
+    if (end)
+        results_fail(i->results, task, end->outcome, end->detail);
     else
-        results_fail(i->results, task, OUTCOME_RESOURCE_EXHAUSTED, NULL);
+        frontier_add_new(i->results->frontier, task, host);
 }
 
 /* A byte order mark at the head of a file belongs to none of its lines (RFC 3629 6). */
@@ -85,6 +86,7 @@ static size_t mark_bytes(uint64_t seq, struct span input)
 
 void intake_line(struct intake *i, const struct feed_line *line)
 {
+    static const struct overflow_end no_room = {.outcome = OUTCOME_RESOURCE_EXHAUSTED};
     struct span input = {line->text ? line->text : "", line->len};
     const char *reason = NULL;
     struct url url;
@@ -105,7 +107,7 @@ void intake_line(struct intake *i, const struct feed_line *line)
         return;
     struct host *host = frontier_host_of(i->results->frontier, &url, (struct span){i->line.ip, i->line.ip_len});
     if (!host || !i->overflow || !overflow_wants(i->overflow, host)) {
-        take_in(i, host, line->seq, input, &url);
+        take_in(i, host, line->seq, input, &url, host ? NULL : &no_room);
         return;
     }
     struct overflow_line kept = {.seq = line->seq, .text = input.data, .len = input.len};
@@ -114,7 +116,7 @@ void intake_line(struct intake *i, const struct feed_line *line)
     overflow_add(i->overflow, host, &kept);
 }
 
-void intake_again(void *user, struct host *host, const struct overflow_line *line)
+void intake_again(void *user, struct host *host, const struct overflow_line *line, const struct overflow_end *end)
 {
     struct intake *i = user;
     struct span input = {line->text, line->len};
@@ -131,7 +133,7 @@ void intake_again(void *user, struct host *host, const struct overflow_line *lin
     }
     /* It was valid when it came. */
     if (outcome == OUTCOME_OK)
-        take_in(i, host, line->seq, input, &url);
+        take_in(i, host, line->seq, input, &url, end);
     else
         results_refuse(i->results, line->seq, input, false, (struct span){0}, NULL, outcome, reason);
 }

@@ -22,6 +22,6 @@ void intake_init(struct intake *i, struct results *results, const struct options
 void intake_fini(struct intake *i);
 void intake_line(struct intake *i, const struct feed_line *line);
 /* A line comes back from the overflow: as overflow_on_line, with the intake as its user. */
-void intake_again(void *user, struct host *host, const struct overflow_line *line);
+void intake_again(void *user, struct host *host, const struct overflow_line *line, const struct overflow_end *end);
 /* One more line may come: there is room in the window, in the overflow, and for one more host. */
 bool intake_has_room(const struct intake *i);

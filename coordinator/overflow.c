@@ -2,6 +2,7 @@
  */
 #include "coordinator/overflow.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -25,8 +26,11 @@ struct overflow_queue {
     uint64_t first, next;
     struct buffer head, tail;
     size_t head_at;
-    bool thirsty; /* in that list */
-    bool asked;   /* its next block is on the way */
+    bool thirsty;    /* in that list */
+    bool asked;      /* its next block is on the way */
+    uint64_t ending; /* so many, from the oldest, are to end so */
+    struct overflow_end end;
+    char detail[96];
 };
 
 TAILQ_HEAD(queue_list, overflow_queue);
@@ -147,6 +151,16 @@ static void on_low(void *user, struct host *host)
     look(user, host->overflow);
 }
 
+static void on_end(void *user, struct host *host, enum outcome outcome, const char *detail)
+{
+    struct overflow_queue *q = host->overflow;
+
+    q->ending = q->lines;
+    snprintf(q->detail, sizeof q->detail, "%s", detail ? detail : "");
+    q->end = (struct overflow_end){outcome, detail ? q->detail : NULL};
+    look(user, q);
+}
+
 struct overflow *overflow_open(const struct overflow_parts *parts, const char **reason_out)
 {
     struct overflow *o = calloc(1, sizeof *o);
@@ -164,7 +178,7 @@ struct overflow *overflow_open(const struct overflow_parts *parts, const char **
     if (!o->retry)
         die("out of memory: no room for the overflow's event");
     o->disk = disk_open(parts->base, "overflow");
-    frontier_watch_low(parts->frontier, on_low, o);
+    frontier_set_overflow(parts->frontier, &(struct frontier_overflow){on_low, on_end, o});
     return o;
 }
 
@@ -217,7 +231,7 @@ static uint32_t share(const struct overflow *o, const struct host *host)
     uint32_t enough = SHARE_MIN + SHARE_PER_PACE * host->pace;
 
     if (left > window / 2)
-        return left / 2;
+        return left > 1 ? left / 2 : 1;
     left = left > window / 4 ? (left - window / 4) / 2 : 0;
     left = left < enough ? left : enough;
     return left ? left : 1;
@@ -301,7 +315,7 @@ void overflow_add(struct overflow *o, struct host *host, const struct overflow_l
 /* Puts a host that runs low into the line of those that want lines back. */
 static void look(struct overflow *o, struct overflow_queue *q)
 {
-    if (q->thirsty || q->asked || q->lines == 0 || q->host->pending_count > share(o, q->host) / 2)
+    if (q->thirsty || q->asked || q->lines == 0 || (!q->ending && q->host->pending_count > share(o, q->host) / 2))
         return;
     q->thirsty = true;
     TAILQ_INSERT_TAIL(&o->thirsty, q, thirst);
@@ -332,18 +346,20 @@ static void serve(struct overflow *o, struct overflow_queue *q)
     struct line_head head;
     uint32_t enough = share(o, q->host);
 
-    while (q->head_at < q->head.len && q->host->pending_count < enough && task_room(o->parts.tasks)) {
+    while (q->head_at < q->head.len && (q->ending || q->host->pending_count < enough) && task_room(o->parts.tasks)) {
         const char *at = q->head.data + q->head_at;
         memcpy(&head, at, sizeof head);
         q->head_at += sizeof head + head.len;
         q->lines--;
         o->lines--;
         o->parts.on_line(o->parts.user, q->host,
-                         &(struct overflow_line){head.seq, at + sizeof head, head.len, head.shape});
+                         &(struct overflow_line){head.seq, at + sizeof head, head.len, head.shape},
+                         q->ending ? &q->end : NULL);
+        q->ending -= q->ending > 0;
     }
 }
 
-bool overflow_turn(struct overflow *o)
+void overflow_turn(struct overflow *o)
 {
     struct overflow_queue *q;
 
@@ -357,6 +373,10 @@ bool overflow_turn(struct overflow *o)
         else
             look(o, q);
     }
+}
+
+bool overflow_is_due(const struct overflow *o)
+{
     return !TAILQ_EMPTY(&o->thirsty) && task_room(o->parts.tasks);
 }
 

@@ -17,8 +17,15 @@ struct overflow_line {
     struct url_shape shape; /* of the text, when that is a canonical URL and nothing else */
 };
 
-/* A line comes back. */
-typedef void (*overflow_on_line)(void *user, struct host *host, const struct overflow_line *line);
+/* How a line ends that waited here when its host's queue did. `detail`: as in frontier_on_failure. */
+struct overflow_end {
+    enum outcome outcome;
+    const char *detail;
+};
+
+/* A line comes back. `end`: NULL, or it is to end so, without a place in the host's queue. */
+typedef void (*overflow_on_line)(void *user, struct host *host, const struct overflow_line *line,
+                                 const struct overflow_end *end);
 
 /* Who is served, and where lines are kept. */
 struct overflow_parts {
@@ -40,8 +47,10 @@ void overflow_close(struct overflow *o);
 bool overflow_wants(const struct overflow *o, const struct host *host);
 /* Keeps the line behind the host's others. Copies. */
 void overflow_add(struct overflow *o, struct host *host, const struct overflow_line *line);
-/* Brings lines back for hosts that run low, as far as the window has room. True when it could go on at once. */
-bool overflow_turn(struct overflow *o);
+/* Brings lines back for hosts that run low, as far as the window has room. */
+void overflow_turn(struct overflow *o);
+/* Another turn could bring some at once. */
+bool overflow_is_due(const struct overflow *o);
 /* Further lines may come: what is on the way to the disk is bounded, and so is what it holds. */
 bool overflow_has_room(const struct overflow *o);
 /* Lines kept, all hosts together, and in all since the start; bytes on disk. */
