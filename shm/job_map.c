@@ -90,6 +90,10 @@ enum outcome job_map_open(struct job_map **map_out, const char *dir, bool read_o
         job_map_close(m);
         return OUTCOME_NOT_FOUND;
     }
+    if (rc == 0 && !is_new && store_check_file(path) == OUTCOME_CORRUPT) {
+        job_map_close(m);
+        return refuse(reason_out, dir, "cannot use", "it is damaged, or no job; begin anew in another directory");
+    }
     if (rc == 0 && !read_only)
         rc = store_reserve_lock_file(lock);
     if (rc == 0)

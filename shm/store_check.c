@@ -111,7 +111,7 @@ static int read_named_databases(MDB_txn *txn, MDB_dbi main_dbi, size_t last_page
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int read_all(MDB_env *env, MDB_txn *txn)
+static int read_all(MDB_env *env, MDB_txn *txn, bool has_mark)
 {
     MDB_val key = {sizeof STORE_MARK_KEY - 1, STORE_MARK_KEY};
     MDB_val value;
@@ -124,7 +124,7 @@ static int read_all(MDB_env *env, MDB_txn *txn)
         return rc;
     if (stat.ms_entries == 0)
         return 0;
-    rc = mdb_get(txn, main_dbi, &key, &value);
+    rc = has_mark ? mdb_get(txn, main_dbi, &key, &value) : 0;
     if (rc != 0)
         return rc == MDB_NOTFOUND ? MDB_INVALID : rc; /* sound, but another program's */
     rc = read_database(txn, 0, info.me_last_pgno, true);
@@ -133,7 +133,7 @@ static int read_all(MDB_env *env, MDB_txn *txn)
     return rc != 0 ? rc : read_named_databases(txn, main_dbi, info.me_last_pgno);
 }
 
-static enum verdict judge(const char *dir)
+static enum verdict judge(const char *path, bool is_store)
 {
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
@@ -141,12 +141,12 @@ static enum verdict judge(const char *dir)
     if (mdb_env_create(&env) != 0 || mdb_env_set_mapsize(env, STORE_MAP_BYTES) != 0 ||
         mdb_env_set_maxdbs(env, STORE_DATABASES_MAX) != 0 || mdb_env_set_maxreaders(env, STORE_READERS_MAX) != 0)
         return VERDICT_SOUND;
-    int rc = mdb_env_open(env, dir, MDB_RDONLY | MDB_NOTLS, 0600);
+    int rc = mdb_env_open(env, path, MDB_RDONLY | MDB_NOTLS | (is_store ? 0 : MDB_NOSUBDIR), 0600);
     if (rc != 0)
         return open_tells_damage(rc) ? VERDICT_DAMAGED : VERDICT_SOUND;
     rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
     if (rc == 0)
-        rc = read_all(env, txn);
+        rc = read_all(env, txn, is_store);
     enum verdict verdict = tells_damage(rc) ? VERDICT_DAMAGED : VERDICT_SOUND;
     if (txn)
         mdb_txn_abort(txn);
@@ -173,7 +173,7 @@ static void prepare_to_crash(void)
     alarm(CHECK_SECONDS_MAX);
 }
 
-enum outcome store_check_map(const char *dir)
+static enum outcome check(const char *path, bool is_store)
 {
     int status = 0;
     pid_t pid = fork();
@@ -182,7 +182,7 @@ enum outcome store_check_map(const char *dir)
         return OUTCOME_OK;
     if (pid == 0) {
         prepare_to_crash();
-        _exit((int)judge(dir));
+        _exit((int)judge(path, is_store));
     }
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR)
@@ -193,4 +193,14 @@ enum outcome store_check_map(const char *dir)
                    ? OUTCOME_OK
                    : OUTCOME_CORRUPT;
     return WEXITSTATUS(status) == VERDICT_DAMAGED ? OUTCOME_CORRUPT : OUTCOME_OK;
+}
+
+enum outcome store_check_map(const char *dir)
+{
+    return check(dir, true);
+}
+
+enum outcome store_check_file(const char *path)
+{
+    return check(path, false);
 }

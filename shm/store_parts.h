@@ -53,6 +53,8 @@ const char *store_error(int rc);
  * to be judged (opening it will tell). OUTCOME_CORRUPT: damaged, or of another program. To be called before this
  * process opens the map itself. */
 must_check enum outcome store_check_map(const char *dir);
+/* The same for a map in a file of its own, which has no mark. */
+must_check enum outcome store_check_file(const char *path);
 
 /* Deletes the records that are expired or unreadable, in transactions of bounded size; returns how many. For a store
  * without pending changes. */

@@ -134,7 +134,7 @@ def test_going_on_is_counted(hotfleet, origin):
     assert job.status()["runs"] == 3, "a look at a finished job is no run"
 
 
-@pytest.mark.parametrize("kind", ["nothing", "empty", "file", "state", "noise"])
+@pytest.mark.parametrize("kind", ["nothing", "empty", "file", "state", "noise", "cut"])
 def test_directory_that_is_no_job(hotfleet, origin, kind):
     """Exit 2, with its name; and nothing is made there but what LMDB needs for a look at a map."""
     path = os.path.join(hotfleet.directory, "place")
@@ -142,6 +142,10 @@ def test_directory_that_is_no_job(hotfleet, origin, kind):
         hotfleet.write("place", "content")
     elif kind == "state":
         assert hotfleet([origin.url("/ok")], "--state", path).exit == 0
+    elif kind == "cut":
+        job = Job(hotfleet, [origin.url("/ok")] * 5, place="place")
+        assert job.run().exit == 0
+        os.truncate(os.path.join(path, "job.mdb"), 8192)
     elif kind != "nothing":
         os.mkdir(path)
     if kind == "noise":
@@ -154,6 +158,15 @@ def test_directory_that_is_no_job(hotfleet, origin, kind):
         result = hotfleet.command("job", "status", path, *flags)
         assert result.exit == 2 and path in result.stderr and result.stdout == b"", result.explain()
     assert content() == before
+
+
+def test_run_on_a_map_that_was_cut(hotfleet, origin):
+    """A file system that lost its end: refused, and no crash."""
+    job = Job(hotfleet, [origin.url("/ok")] * 5)
+    job.check_finished(job.run(), 5)
+    os.truncate(os.path.join(job.directory, "job.mdb"), 8192)
+    result = job.run()
+    assert result.exit == 2 and job.directory in result.stderr, result.explain()
 
 
 @pytest.mark.parametrize("arguments, word", [
