@@ -97,11 +97,6 @@ static void on_wake(void *user)
     (void)user;
 }
 
-static void on_writable(void *user)
-{
-    (void)user;
-}
-
 static void on_death(void *user, unsigned worker)
 {
     struct coordinator *c = user;
@@ -428,14 +423,6 @@ static bool wants_overflow(const struct coordinator *c)
     return !c->draining && !records_full(c->ends.records) && overflow_is_due(c->overflow);
 }
 
-/* What has room in memory is brought back before new lines are read. True when those could go on at once. */
-static bool take_lines(struct coordinator *c)
-{
-    if (wants_overflow(c))
-        overflow_turn(c->overflow);
-    return feed_turn(c->feed);
-}
-
 /* True when tasks were left that could go on at once: by a fleet that has no ring room, when `*ring_full_out`. */
 static bool give_out(struct coordinator *c, bool *ring_full_out)
 {
@@ -457,7 +444,10 @@ static void run(struct coordinator *c)
         timers_run(&c->timers, now, c->frontier);
         uint64_t answered = c->results.answered;
         unsigned taken = results_turn(&c->results);
-        bool goes_on = take_lines(c);
+        /* What has room in memory is brought back before new lines are read. */
+        if (wants_overflow(c))
+            overflow_turn(c->overflow);
+        bool goes_on = feed_turn(c->feed);
         upkeep_turn(&c->upkeep, now, c->draining);
         bool ring_full = false;
         unblock(c, now, (unsigned)(c->results.answered - answered));
@@ -474,6 +464,12 @@ static void run(struct coordinator *c)
     }
 }
 
+static bool left_in_pipe(const struct coordinator *c)
+{
+    return c->ends.job && !c->output_gone && !c->forced &&
+           records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records);
+}
+
 /* What is left to write goes out, waiting for a slow reader unless a second signal says otherwise. */
 static void finish_output(struct coordinator *c)
 {
@@ -483,16 +479,13 @@ static void finish_output(struct coordinator *c)
             event_base_loop(c->base, EVLOOP_ONCE);
     }
     /* A job's lines are done when their records have left the pipe. */
-    while (c->ends.job && !c->output_gone && !c->forced && !records_reader_gone(c->ends.records) &&
-           records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records))
+    while (left_in_pipe(c) && !records_reader_gone(c->ends.records))
         wait_for_events(c, REGION_DOZING, clock_us() + TAKEN_LOOK_US);
-    if (c->ends.job && !c->output_gone && !c->forced &&
-        records_bytes_taken(c->ends.records) < records_bytes_written(c->ends.records)) {
-        c->output_gone = true;
-        log_event(
-            LOG_ERROR, "output-failed",
-            "error=\"its reader has gone and left records in the pipe\"; the same command does their lines again");
-    }
+    if (!left_in_pipe(c))
+        return;
+    c->output_gone = true;
+    log_event(LOG_ERROR, "output-failed",
+              "error=\"its reader has gone and left records in the pipe\" hint=\"run the same command again\"");
 }
 
 static int exit_code(const struct coordinator *c, uint64_t left, bool unfit)
@@ -593,7 +586,7 @@ int coordinator_run(struct options *options, int argc, char **argv)
     c->argv = argv;
     tell_pool_size(options);
     enum ends_opened opened = descriptors_open(options) && default_method_find(&c->default_method, options)
-                                  ? ends_open(&c->ends, options, c->base, on_writable, c)
+                                  ? ends_open(&c->ends, options, c->base, on_wake, c)
                                   : ENDS_REFUSED;
     if (opened == ENDS_NOTHING_TO_DO) {
         code = nothing_to_do(c);

@@ -134,8 +134,8 @@ static bool cut_lines(struct feed *f)
 
 static void finish(struct feed *f)
 {
-    /* The last line may lack its newline. */
-    f->in_line = f->carry.len || f->skipping;
+    /* The last line may lack its newline. What an error broke off is left for the run that goes on, if one can. */
+    f->in_line = (f->carry.len || f->skipping) && !(f->failed && f->sums);
     if (f->in_line)
         hand_out(f, f->carry.data, f->carry.len, f->skipping);
     buffer_clear(&f->carry);

@@ -58,7 +58,8 @@ void frontier_delay(struct frontier *f, struct task *task, uint32_t delay_ms);
 void frontier_hold_host(struct frontier *f, struct host *host, uint64_t wait_ms);
 /* Ends a hold that lasts exactly until `until_us`; another one stays. */
 void frontier_end_hold(struct frontier *f, struct host *host, uint64_t until_us);
-/* All tasks that wait in the host's queue end, and what the overflow has for it. `detail`: as in frontier_on_failure. */
+/* All tasks that wait in the host's queue end, and what the overflow has for it. `detail`: as in frontier_on_failure.
+ */
 void frontier_end_queue(struct frontier *f, struct host *host, enum outcome outcome, const char *detail);
 /* The host's addresses are out of date at once, and asked for anew. False: they are given by hand, or being asked for.
  */

@@ -1,5 +1,7 @@
 """What a job makes of its input when it goes on: the same, more of it, or another one."""
 import json
+import socket
+import struct
 import time
 
 import pytest
@@ -289,3 +291,23 @@ def test_input_that_is_added_to_while_it_is_read(hotfleet, origin):
     running.feed(*lines)
     running.feed_bytes(half + more[5].encode()[20:] + b"\n")
     job.check_finished(running.finish(), 16)
+
+
+def test_input_that_cannot_be_read_on(hotfleet, origin):
+    """A line that breaks off with its connection is not done in its stead: exit 1, and the whole line comes later."""
+    urls = [origin.url("/ok?n=1"), origin.url("/ok?n=2")]
+    job = Job(hotfleet, urls, input="open")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+        running = job.start(stdin=theirs)
+        theirs.close()
+        ours.sendall(job.bytes[:-1])
+        job.wait_for_commit(1)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ours.close()
+    assert running.ended.wait(10)
+    result = running.finish()
+    assert result.exit == 1 and "input-failed" in result.stderr and targets(origin) == ["/ok?n=1"], result.explain()
+    job.input = "-i"
+    job.check_finished(job.run(), 2)

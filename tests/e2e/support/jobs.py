@@ -28,8 +28,8 @@ class Job:
         with open(self.input_path, "wb") as file:
             file.write(self.bytes)
 
-    def start(self, *more):
-        flags, streams, opened = [*self.flags, *more], {}, []
+    def start(self, *more, **streams):
+        flags, opened = [*self.flags, *more], []
         if self.input == "-i":
             flags += ["-i", self.input_path]
         elif self.input == "stdin":
