@@ -10,6 +10,7 @@ import pytest
 from support.jobs import Job, targets
 from support.origins import wait_until
 from support.records import check_answered, check_complete, check_failed
+from support.small_disk import NoSmallDisk, on_small_disk
 
 ONE_BY_ONE = ("-w", "1", "--max-conns-per-host", "1")
 
@@ -81,12 +82,12 @@ def test_window_of_one(hotfleet, origin):
 
 
 def test_slow_host_has_all_its_connections(hotfleet, origin):
-    """What it has on disk comes back in time for each connection that it may have."""
-    urls = lines_of(origin, "127.0.0.1", 64, "/slow?ms=300")
-    urls += lines_of(origin, "127.0.0.2", 200, "/slow?ms=300")
-    running = hotfleet.start("-w", "1", "--max-conns-per-host", "8", "--window", "60")
+    """What it has on disk comes back in time for each connection that it may have, though no answer comes meanwhile."""
+    urls = lines_of(origin, "127.0.0.1", 100, "/slow?ms=9000")
+    urls += lines_of(origin, "127.0.0.2", 100, "/slow?ms=9000")
+    running = hotfleet.start("-w", "1", "--max-conns-per-host", "8", "--window", "40")
     running.feed(*urls)
-    assert origin.wait_for(lambda o: o.open_now("http") == 16)
+    assert origin.wait_for(lambda o: o.open_now("http") == 16, 5), origin.open_now("http")
     running.kill()
 
 
@@ -188,6 +189,38 @@ def test_reading_pauses_when_the_overflow_is_full(hotfleet, origin):
     assert find(stats(hotfleet, running), "overflow_lines") == 0
     records = check_complete(running.finish(), 750)
     assert all(check_answered(records[n])["input"] == urls[n - 1] for n in records)
+
+
+def test_disk_that_is_full(hotfleet, origin):
+    """Half a megabyte of disk for six of lines: it says so once at a time, and nothing is lost."""
+    def body():
+        urls = [url + "&p=" + "x" * 8000 for url in lines_of(origin, "127.0.0.1", 750, "/ok")]
+        result = hotfleet(urls, "-w", "1", "--window", "16", "--state", state)
+        records = check_complete(result, 750)
+        assert all(check_answered(records[n])["input"] == urls[n - 1] for n in records)
+        assert "overflow-full" in result.stderr and "room" in result.stderr, result.explain()
+
+    state = os.path.join(hotfleet.directory, "small")
+    os.mkdir(state)
+    try:
+        on_small_disk(state, 512 << 10, body)
+    except NoSmallDisk as error:
+        pytest.skip(f"mounting is not permitted here: {error}")
+
+
+def test_lines_that_come_after_their_host_was_given_up(hotfleet, origin):
+    """Each trial that fails ends what waits for it, in memory and on disk; a host that is back answers the rest."""
+    running = hotfleet.start("-w", "1", "--window", "20", "--retry", "0", "--breaker-failures", "3", "--breaker-delay", "300ms")
+    running.feed(*[origin.url(f"/rst/none?n={n}", host="127.0.0.1") for n in range(400)])
+    running.wait_for_records(400)
+    running.feed(*[origin.url(f"/ok?n={n}", host="127.0.0.1") for n in range(200)])
+    records = check_complete(running.finish(), 600)
+    for n, record in records.items():
+        if n > 400:
+            check_answered(record)
+        else:
+            assert record["failed"]
+    assert len(origin.requests()) < 300, "a given up host is asked for each of its lines"
 
 
 def test_statistics_and_files(hotfleet, origin):
