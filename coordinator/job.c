@@ -69,26 +69,29 @@ static bool open_directory(struct job *j)
     return true;
 }
 
-/* 0 when the input is no regular file. */
-static uint64_t size_of_input(int fd)
+/* False when the input is no regular file. */
+static bool size_of_input(int fd, uint64_t *size_out)
 {
     struct stat st;
+    bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    *size_out = is_file ? (uint64_t)st.st_size : 0;
+    return is_file;
 }
 
 static enum job_opened judge_input(const struct job *j, const struct job_facts *facts, int input_fd)
 {
-    uint64_t size = size_of_input(input_fd);
+    uint64_t size;
+    bool is_file = size_of_input(input_fd, &size);
 
     if (j->options->force)
         return JOB_GOES;
     if (facts->shard_index != j->shard.index || facts->shard_count != j->shard.count)
         return refuse(j, "other-shard", "the job was begun with another --shard; --force goes on with this one");
-    if (facts->input_size && size && size < facts->input_bytes)
+    if (facts->input_size && is_file && size < facts->input_bytes)
         return refuse(j, "input-changed",
                       "the input is shorter than what the job has read of it; --force goes on, by line numbers");
-    if (facts->state != JOB_FINISHED || (size && size != facts->input_bytes))
+    if (facts->state != JOB_FINISHED || (is_file && size != facts->input_bytes))
         return JOB_GOES;
     note(j, "finished: %llu records, %llu failed; nothing to do", (unsigned long long)facts->records,
          (unsigned long long)facts->failed);

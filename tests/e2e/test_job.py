@@ -8,12 +8,9 @@ import time
 
 import pytest
 
-from support.jobs import Job, targets
+from support.jobs import FAST, Job, targets
 from support.origins import wait_until
 from support.records import check_answered, check_failed
-
-SLOW = ("-w", "2", "--max-conns-per-host", "4")
-
 
 def slow_urls(origin, count, ms=10):
     return [origin.url(f"/slow?ms={ms}&n={n}") for n in range(1, count + 1)]
@@ -47,8 +44,8 @@ def test_finished_job_with_failures_is_exit_8_when_asked(hotfleet, origin):
 
 def test_failure_of_an_earlier_run_counts_for_fail_on_error(hotfleet, origin):
     """The exit code speaks of the job: which of its runs has met the failure makes no difference."""
-    job = Job(hotfleet, ["nonsense", *slow_urls(origin, 40, 50)], *SLOW, "--fail-on-error")
-    running = job.start()
+    job = Job(hotfleet, ["nonsense", *slow_urls(origin, 40, 50)], *FAST, "--fail-on-error")
+    running = job.start_slowly()
     job.wait_for_commit(2)
     assert job.stop(running).exit == 75
     assert any(r["failed"] for r in job.records())
@@ -63,8 +60,8 @@ def test_failure_of_an_earlier_run_counts_for_fail_on_error(hotfleet, origin):
 def test_stopped_job_goes_on(hotfleet, origin, output):
     """TERM: what is under way is finished and committed, nothing is asked twice."""
     urls = slow_urls(origin, 120, 20)
-    job = Job(hotfleet, urls, *SLOW, output=output)
-    running = job.start()
+    job = Job(hotfleet, urls, *FAST, output=output)
+    running = job.start_slowly()
     job.wait_for(20, running)
     stopped = job.stop(running)
     assert stopped.exit == 75, stopped.explain()
@@ -81,8 +78,8 @@ def test_stopped_job_goes_on(hotfleet, origin, output):
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_forced_job_goes_on(hotfleet, origin, number, code):
     """A second signal while requests are under way: what they bring is done again."""
-    job = Job(hotfleet, slow_urls(origin, 20) + slow_urls(origin, 4, 700) + slow_urls(origin, 20), *SLOW)
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, 20) + slow_urls(origin, 4, 1500) + slow_urls(origin, 20), *FAST)
+    running = job.start_slowly()
     job.wait_for(20, running)
     running.signal(number)
     time.sleep(0.1)
@@ -101,9 +98,9 @@ def test_forced_job_goes_on(hotfleet, origin, number, code):
 def test_killed_job_has_each_record_once(hotfleet, origin, input, output):
     """kill -9 of the coordinator in the beginning, in the middle and near the end."""
     urls = slow_urls(origin, 160)
-    job = Job(hotfleet, urls, *SLOW, input=input, output=output)
+    job = Job(hotfleet, urls, *FAST, input=input, output=output)
     for moment in (1, 40, 110):
-        running = job.start()
+        running = job.start_slowly()
         job.wait_for(moment, running)
         job.kill(running)
     records = job.check_finished(job.run(), 160)
@@ -113,23 +110,23 @@ def test_killed_job_has_each_record_once(hotfleet, origin, input, output):
 @pytest.mark.parametrize("input", ["-i", "pipe"])
 def test_killed_job_that_writes_to_a_pipe_has_each_record_at_least_once(hotfleet, origin, input):
     """It says so; and what the reader had taken before a commit does not come again."""
-    job = Job(hotfleet, slow_urls(origin, 120), *SLOW, input=input, output="pipe")
-    running = job.start()
-    committed = job.wait_for_commit(50)["done"]
+    job = Job(hotfleet, slow_urls(origin, 100, 20), *FAST, input=input, output="pipe")
+    running = job.start_slowly()
+    committed = job.wait_for_commit(30)["done"]
     job.kill(running)
     assert b"at-least-once" in running.err
     committed = max(committed, job.status()["done"])
     result = job.run()
     assert result.exit == 0, result.explain()
-    records = job.check_each_at_least_once(120)
-    assert len(result.records) == 120 - committed
+    records = job.check_each_at_least_once(100)
+    assert len(result.records) == 100 - committed
     assert len(records) == len(running.records()) + len(result.records)
 
 
 def test_killed_before_a_commit_of_any_line(hotfleet, origin):
     """All of it is done again, and the records of the killed run are gone."""
-    job = Job(hotfleet, slow_urls(origin, 30), *SLOW, interval="1h")
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, 30, 30), *FAST, interval="1h")
+    running = job.start_slowly()
     job.wait_for(15, running)
     job.kill(running)
     assert job.status()["done"] == 0
@@ -142,7 +139,7 @@ def test_killed_before_a_commit_of_any_line(hotfleet, origin):
 @pytest.mark.parametrize("output", ["-o", ">>", "pipe"])
 def test_killed_while_it_starts(hotfleet, origin, output):
     """At moments some milliseconds apart, before and after its files are made."""
-    job = Job(hotfleet, slow_urls(origin, 20), *SLOW, output=output)
+    job = Job(hotfleet, slow_urls(origin, 20), *FAST, output=output)
     for step in range(12):
         running = job.start()
         running.ended.wait(step * 0.004)
@@ -154,11 +151,11 @@ def test_killed_while_it_starts(hotfleet, origin, output):
 
 
 def test_killed_with_its_workers(hotfleet, origin):
-    job = Job(hotfleet, slow_urls(origin, 80), *SLOW)
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, 80), *FAST)
+    running = job.start_slowly()
     job.wait_for(20, running)
     running.kill()
-    running = job.start()
+    running = job.start_slowly()
     job.wait_for(50, running)
     for pid in running.workers():
         os.kill(pid, signal.SIGKILL)
@@ -195,8 +192,8 @@ def test_committed_post_is_not_sent_again(hotfleet, origin):
 
 def test_second_fleet_on_the_same_job_is_refused(hotfleet, origin):
     """It names the first one's process, and touches neither its output nor its work."""
-    job = Job(hotfleet, slow_urls(origin, 40, 50), *SLOW)
-    first = job.start()
+    job = Job(hotfleet, slow_urls(origin, 40, 50), *FAST)
+    first = job.start_slowly()
     job.wait_for(5, first)
     second = job.run()
     assert second.exit == 2 and str(first.pid) in second.stderr and job.directory in second.stderr, second.explain()

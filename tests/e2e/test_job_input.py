@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.jobs import Job, targets
+from support.jobs import FAST, Job, targets
 from support.records import check_answered, check_failed
 
 BLOCK = 65536
@@ -25,14 +25,11 @@ def long_lines(origin, blocks, size=1024, path="/ok?n="):
 
 def stop_midway(job, origin, after):
     """Kills the job with at least so many lines done and committed."""
-    running = job.start()
+    running = job.start_slowly()
     job.wait_for_commit(after)
     job.kill(running)
     origin.reset()
     return job.status()
-
-
-SLOW = ("-w", "1", "--max-conns-per-host", "2")
 
 
 # --- the same ---
@@ -42,7 +39,7 @@ SLOW = ("-w", "1", "--max-conns-per-host", "2")
 @pytest.mark.parametrize("kind", ["no newline", "CRLF", "long", "JSON", "BOM", "empty lines", "NUL"])
 def test_lines_of_every_kind(hotfleet, origin, input, kind):
     """Killed and gone on with, each line has its record once, with its number and text."""
-    urls = [origin.url(f"/slow?ms=10&n={n}") for n in range(1, 41)]
+    urls = [origin.url(f"/slow?ms=40&n={n}") for n in range(1, 41)]
     data = {
         "no newline": "\n".join(urls),
         "CRLF": "\r\n".join(urls) + "\r\n",
@@ -52,8 +49,8 @@ def test_lines_of_every_kind(hotfleet, origin, input, kind):
         "empty lines": "\n\n".join(urls[:20]) + "\n\n",
         "NUL": "\n".join(url + "\0" for url in urls) + "\n",
     }[kind].encode()
-    job = Job(hotfleet, data, *SLOW, "--max-line", "200", input=input)
-    running = job.start()
+    job = Job(hotfleet, data, *FAST, "--max-line", "200", input=input)
+    running = job.start_slowly()
     job.wait_for(8, running)
     job.kill(running)
     records = job.check_finished(job.run(), 40)
@@ -79,7 +76,7 @@ def test_lines_at_the_ends_of_blocks(hotfleet, origin, input, name, size, last):
     lines = [padded(origin.url(f"/slow?ms={600 // count}&n={n}"), size) for n in range(1, count + 1)]
     data = b"".join(line.encode() + b"\n" for line in lines) + b"x" * last
     job = Job(hotfleet, data, "-w", "1", "--max-line", "1M", "--window", "16", input=input)
-    running = job.start()
+    running = job.start_slowly()
     job.wait_for(2, running)
     job.kill(running)
     job.check_finished(job.run(), count + (last > 0))
@@ -101,9 +98,9 @@ def test_no_input_at_all(hotfleet, origin):
 
 def test_pipe_that_dribbles_while_it_is_compared(hotfleet, origin):
     """Nothing is used before the whole of what is known has come again; then it goes on at the pipe's pace."""
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 41)]
-    job = Job(hotfleet, urls, *SLOW, input="open")
-    running = job.start()
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 41)]
+    job = Job(hotfleet, urls, *FAST, input="open")
+    running = job.start_slowly()
     running.feed_bytes(job.bytes)
     job.wait_for_commit(5)
     job.kill(running)
@@ -127,10 +124,10 @@ def test_pipe_that_dribbles_while_it_is_compared(hotfleet, origin):
 
 def test_file_then_pipe_then_standard_input(hotfleet, origin):
     """It is the bytes that count, not where they come from."""
-    job = Job(hotfleet, [origin.url(f"/slow?ms=10&n={n}") for n in range(90)], *SLOW)
+    job = Job(hotfleet, [origin.url(f"/slow?ms=10&n={n}") for n in range(90)], *FAST)
     for moment, way in ((15, "-i"), (30, "pipe"), (45, "stdin")):
         job.input = way
-        running = job.start()
+        running = job.start_slowly()
         job.wait_for(moment, running)
         job.kill(running)
     job.check_finished(job.run(), 90)
@@ -141,8 +138,8 @@ def test_file_then_pipe_then_standard_input(hotfleet, origin):
 
 @pytest.mark.parametrize("input", INPUTS)
 def test_lines_added_while_it_was_stopped(hotfleet, origin, input):
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 41)]
-    job = Job(hotfleet, urls, *SLOW, input=input)
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 41)]
+    job = Job(hotfleet, urls, *FAST, input=input)
     stop_midway(job, origin, 5)
     job.write(urls + [origin.url("/ok?added")] * 20)
     records = job.check_finished(job.run(), 60)
@@ -191,10 +188,10 @@ def test_last_line_that_goes_on(hotfleet, origin):
 def test_changed_input_is_refused(hotfleet, origin, input, index):
     """Exit 2 with what to do, again and again; nothing of the block with the change is asked for, and the job still
     goes on with the input that is its own."""
-    lines = long_lines(origin, 2, path="/slow?ms=5&n=")
-    job = Job(hotfleet, lines, *SLOW, input=input)
+    lines = long_lines(origin, 2, path="/slow?ms=40&n=")
+    job = Job(hotfleet, lines, *FAST, input=input)
     told = stop_midway(job, origin, 4)
-    changed = [line.replace("/slow?ms=5", "/slow?ms=6") if n == index else line for n, line in enumerate(lines)]
+    changed = [line.replace("/slow?ms=40", "/slow?ms=41") if n == index else line for n, line in enumerate(lines)]
     assert told["input_bytes"] == len(job.bytes) and told["done"] < 60
     for _ in range(2):
         job.write(changed)
@@ -206,14 +203,14 @@ def test_changed_input_is_refused(hotfleet, origin, input, index):
     job.write(lines)
     records = job.check_finished(job.run(), 128)
     assert [records[n]["input"] for n in range(1, 129)] == lines
-    assert not [target for target in targets(origin) if "ms=6" in target]
+    assert not [target for target in targets(origin) if "ms=41" in target]
 
 
 @pytest.mark.parametrize("input", INPUTS)
 def test_small_changed_input_is_refused(hotfleet, origin, input):
     """Less than a block, the change in a line that was done."""
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 31)]
-    job = Job(hotfleet, urls, *SLOW, input=input)
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 31)]
+    job = Job(hotfleet, urls, *FAST, input=input)
     stop_midway(job, origin, 4)
     job.write(["http://127.0.0.1:1/" + "x" * (len(urls[0]) - len("http://127.0.0.1:1/")), *urls[1:]])
     for _ in range(3):
@@ -227,8 +224,8 @@ def test_small_changed_input_is_refused(hotfleet, origin, input):
 @pytest.mark.parametrize("input", INPUTS)
 @pytest.mark.parametrize("left", [0, 1, 10, 29])
 def test_shortened_input_is_refused(hotfleet, origin, input, left):
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 31)]
-    job = Job(hotfleet, urls, *SLOW, input=input)
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 31)]
+    job = Job(hotfleet, urls, *FAST, input=input)
     stop_midway(job, origin, 4)
     job.write(urls[:left])
     for _ in range(2):
@@ -239,17 +236,31 @@ def test_shortened_input_is_refused(hotfleet, origin, input, left):
     job.check_finished(job.run(), 30)
 
 
+@pytest.mark.parametrize("input", ["-i", "stdin"])
+@pytest.mark.parametrize("left", [0, 3])
+def test_shortened_input_of_a_finished_job_is_refused(hotfleet, origin, input, left):
+    """It is not said that there is nothing to do with it: it may be the wrong file."""
+    urls = [origin.url(f"/ok?n={n}") for n in range(10)]
+    job = Job(hotfleet, urls, input=input)
+    job.check_finished(job.run(), 10)
+    job.write(urls[:left])
+    result = job.run()
+    assert result.exit == 2 and "input-changed" in result.stderr, result.explain()
+    job.write(urls)
+    job.check_finished(job.run(), 10)
+
+
 @pytest.mark.parametrize("input", INPUTS)
 def test_force_goes_on_by_line_numbers(hotfleet, origin, input):
     """Lines done stay done whatever stands there now; the new input is the job's from then on."""
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 41)]
-    job = Job(hotfleet, urls, *SLOW, input=input)
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 41)]
+    job = Job(hotfleet, urls, *FAST, input=input)
     done = {r["seq"]: r["input"] for r in (stop_midway(job, origin, 4), job.records())[1]}
     told = job.status()
     new = [url.replace("n=", "new=") for url in urls]
     job.write(new)
     assert job.run().exit == 2
-    running = job.start("--force")
+    running = job.start_slowly("--force")
     job.wait_for_commit(told["done"] + 4)
     job.kill(running)
     records = job.check_finished(job.run(), 40)
@@ -259,8 +270,8 @@ def test_force_goes_on_by_line_numbers(hotfleet, origin, input):
 
 
 def test_force_with_a_shorter_input(hotfleet, origin):
-    urls = [origin.url(f"/slow?ms=20&n={n}") for n in range(1, 31)]
-    job = Job(hotfleet, urls, *SLOW)
+    urls = [origin.url(f"/slow?ms=80&n={n}") for n in range(1, 31)]
+    job = Job(hotfleet, urls, *FAST)
     told = stop_midway(job, origin, 12)
     job.write(urls[:6])
     result = job.run("--force")

@@ -8,23 +8,22 @@ import time
 
 import pytest
 
-from support.jobs import Job, targets
+from support.jobs import FAST, Job, targets
 from support.origins import wait_until
 from support.records import parse_records
 from support.small_disk import NoSmallDisk, filled, on_small_disk
 
-SLOW = ("-w", "1", "--max-conns-per-host", "2")
 F_SETPIPE_SZ = 1031
 
 
-def slow_urls(origin, count, ms=20):
+def slow_urls(origin, count, ms=60):
     return [origin.url(f"/slow?ms={ms}&n={n}") for n in range(1, count + 1)]
 
 
 def killed_job(hotfleet, origin, count=40, after=6, **more):
     """A job with at least `after` of its lines committed, killed."""
-    job = Job(hotfleet, slow_urls(origin, count), *SLOW, **more)
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, count), *FAST, **more)
+    running = job.start_slowly()
     job.wait_for_commit(after)
     job.kill(running)
     origin.reset()
@@ -102,7 +101,7 @@ def test_force_goes_on_into_another_file(hotfleet, origin, before):
     job.output, job.output_path = "-o", hotfleet.write("other.jsonl", "old\n" * 10000)
     check_refused(job, origin, "other-output")
     assert os.path.getsize(job.output_path) == 40000
-    running = job.start("--force")
+    running = job.start_slowly("--force")
     job.wait_for_commit(done + 4)
     job.kill(running)
     result = job.run()
@@ -124,8 +123,8 @@ def test_another_kind_of_output(hotfleet, origin, before, after):
 
 def test_standard_output_that_the_shell_empties(hotfleet, origin):
     """A warning when the job begins; once it has lost its records it is refused."""
-    job = Job(hotfleet, slow_urls(origin, 40), *SLOW, output=">")
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, 40), *FAST, output=">")
+    running = job.start_slowly()
     job.wait_for_commit(6)
     job.kill(running)
     assert bytes(running.err).count(b"output-is-emptied") == 1 and b">>" in running.err
@@ -144,10 +143,10 @@ def test_standard_output_that_was_not_emptied(hotfleet, origin):
 
 def test_appending_keeps_what_was_there_before(hotfleet, origin):
     before = b'{"from":"another run"}\nnot even JSON'
-    job = Job(hotfleet, slow_urls(origin, 40), *SLOW, output=">>")
+    job = Job(hotfleet, slow_urls(origin, 40), *FAST, output=">>")
     hotfleet.write("job.jsonl", before)
     for moment in (1, 8, 20):
-        running = job.start()
+        running = job.start_slowly()
         job.wait_for(1 + moment, running)
         job.kill(running)
     assert job.run().exit == 0
@@ -181,8 +180,8 @@ def test_output_file_that_cannot_be_opened(hotfleet, origin, place):
 @pytest.mark.parametrize("output", ["-o", ">>"])
 def test_output_that_reaches_its_limit(hotfleet, origin, output):
     """Exit 3 with whole lines; with room the job goes on, each record once."""
-    job = Job(hotfleet, slow_urls(origin, 60), *SLOW, output=output)
-    running = job.start()
+    job = Job(hotfleet, slow_urls(origin, 60, 40), *FAST, output=output)
+    running = job.start_slowly()
     told = job.wait_for_commit(6)
     limit = os.path.getsize(job.output_path) + 1500
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (limit, limit))
@@ -321,7 +320,7 @@ def go_on_into_pipe(job):
 
 def test_reader_that_stops_for_a_while(hotfleet, origin):
     """Meanwhile nothing that it has not taken counts as done; then all comes, and the job is finished."""
-    job = Job(hotfleet, slow_urls(origin, 100, 1), *SLOW)
+    job = Job(hotfleet, slow_urls(origin, 100, 1), *FAST)
     with pipe() as (reader, writer):
         running = start_into(job, writer)
         data = os.read(reader, 1500)
@@ -336,7 +335,7 @@ def test_reader_that_stops_for_a_while(hotfleet, origin):
 
 def test_stopped_job_waits_for_its_reader(hotfleet, origin):
     """TERM with records in the pipe: they are taken, and nothing comes twice."""
-    job = Job(hotfleet, slow_urls(origin, 100, 5), *SLOW)
+    job = Job(hotfleet, slow_urls(origin, 100, 5), *FAST)
     with pipe() as (reader, writer):
         running = start_into(job, writer)
         data = os.read(reader, 1500)
@@ -352,7 +351,7 @@ def test_stopped_job_waits_for_its_reader(hotfleet, origin):
 @pytest.mark.parametrize("taken", [0, 700, 5000])
 def test_reader_that_dies(hotfleet, origin, taken):
     """Exit 3; what it had not taken comes again."""
-    job = Job(hotfleet, slow_urls(origin, 100, 1), *SLOW)
+    job = Job(hotfleet, slow_urls(origin, 100, 1), *FAST)
     with pipe() as (reader, writer):
         running = start_into(job, writer)
         data = b""
@@ -370,7 +369,7 @@ def test_reader_that_dies(hotfleet, origin, taken):
 @pytest.mark.parametrize("taken", [0, 700])
 def test_reader_that_dies_when_all_is_written(hotfleet, origin, taken):
     """The last records stand in the pipe, and nobody takes them: the job is not finished."""
-    job = Job(hotfleet, slow_urls(origin, 30, 1), *SLOW)
+    job = Job(hotfleet, slow_urls(origin, 30, 1), *FAST)
     with pipe(65536) as (reader, writer):
         running = start_into(job, writer)
         data = os.read(reader, taken) if taken else b""
@@ -386,7 +385,7 @@ def test_reader_that_dies_when_all_is_written(hotfleet, origin, taken):
 
 def test_pipe_that_others_write_to(hotfleet, origin):
     """Their bytes, more than ours, stand before and behind them in the pipe: ours are not taken for that."""
-    job = Job(hotfleet, slow_urls(origin, 10, 1), *SLOW)
+    job = Job(hotfleet, slow_urls(origin, 10, 1), *FAST)
     with pipe(65536) as (reader, writer):
         os.write(writer, b"x" * 30000 + b"\n")
         running = start_into(job, writer)

@@ -9,6 +9,9 @@ from support.origins import wait_until
 from support.records import check_record, parse_records
 
 
+FAST = ("-w", "2", "--max-conns-per-host", "16")
+
+
 class Job:
     """`hotfleet run --job` over `lines`, which come from a file named with -i, from the same file as standard input, or
     through a pipe; records go to a file named with -o, to one that >> opens, or through a pipe."""
@@ -47,6 +50,10 @@ class Job:
         if self.input == "pipe":
             self.feed(running)
         return running
+
+    def start_slowly(self, *more):
+        """A run that is to be ended in its midst: one request at a time, so that a busy machine is quick enough for it."""
+        return self.start("--max-conns-per-host", "1", *more)
 
     def feed(self, running):
         def feed():
