@@ -14,7 +14,7 @@ KEYS = {"state": str, "pid": int, "lines_read": int, "input_ended": bool, "done"
         "last_commit": str}
 
 
-def slow_urls(origin, count, ms=20):
+def slow_urls(origin, count, ms=40):
     return [origin.url(f"/slow?ms={ms}&n={n}") for n in range(1, count + 1)]
 
 
@@ -36,7 +36,7 @@ def check_sound(told):
 
 def test_job_that_runs(hotfleet, origin):
     """Its process is named, and what is left goes down."""
-    job = Job(hotfleet, slow_urls(origin, 80), *ONE_BY_ONE)
+    job = Job(hotfleet, slow_urls(origin, 80, 50), *ONE_BY_ONE)
     running, seen = job.start(), []
     for done in (5, 20, 40):
         seen.append(job.wait_for_commit(done))

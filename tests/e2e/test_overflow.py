@@ -257,9 +257,9 @@ def test_overflow_where_nothing_can_be_written(hotfleet, origin):
 @pytest.mark.parametrize("path", ["/ok", "/slow?ms=10"])
 def test_more_hosts_than_the_table_holds(hotfleet, origin, connections, path):
     """Reading waits for room, also when it is idle connections that keep hosts in the table."""
-    urls = [origin.url(f"{path}{'&' if '?' in path else '?'}n={n}", host=f"127.0.{n % 150 + 1}.1") for n in range(450)]
+    urls = [origin.url(f"{path}{'&' if '?' in path else '?'}n={n}", host=f"127.0.{n % 80 + 1}.1") for n in range(240)]
     records = check_complete(
-        hotfleet(urls, "-w", "2", "--max-hosts", "20", "--max-connections", connections), 450)
+        hotfleet(urls, "-w", "2", "--max-hosts", "20", "--max-connections", connections), 240)
     assert all(check_answered(records[n])["input"] == urls[n - 1] for n in records)
 
 
