@@ -34,7 +34,7 @@ def test_nothing_connects_and_nobody_is_asked(hotfleet, origin, name_server, fla
     for record in dry_records(result, 50).values():
         check_dry(record)
     time.sleep(0.05)
-    assert origin.log() == [] and names.log() == []
+    assert origin.log("open") == [] and names.queries() == []
 
 
 def test_record_tells_what_would_be_asked(hotfleet):
