@@ -536,13 +536,6 @@ static void close_parts(struct coordinator *c)
         region_close(&c->region);
 }
 
-static void tell_pool_size(const struct options *o)
-{
-    if (o->auto_bound)
-        log_event(LOG_INFO, "pool-size", "max_connections=%lld bound_by=\"%s\"", (long long)o->max_connections,
-                  o->auto_bound);
-}
-
 /* The last commit comes after the last write. */
 static int end_job(struct coordinator *c, int code, uint64_t left)
 {
@@ -569,11 +562,6 @@ static int run_to_the_end(struct coordinator *c)
     return code;
 }
 
-static int nothing_to_do(const struct coordinator *c)
-{
-    return c->options->fail_on_error && job_failed(c->ends.job) ? EXIT_SOME_FAILED : EXIT_OK;
-}
-
 int coordinator_run(struct options *options, int argc, char **argv)
 {
     struct coordinator *c = calloc(1, sizeof *c);
@@ -584,12 +572,12 @@ int coordinator_run(struct options *options, int argc, char **argv)
     c->options = options;
     c->argc = argc;
     c->argv = argv;
-    tell_pool_size(options);
+    pool_size_tell(options);
     enum ends_opened opened = descriptors_open(options) && default_method_find(&c->default_method, options)
                                   ? ends_open(&c->ends, options, c->base, on_wake, c)
                                   : ENDS_REFUSED;
     if (opened == ENDS_NOTHING_TO_DO) {
-        code = nothing_to_do(c);
+        code = options->fail_on_error && job_failed(c->ends.job) ? EXIT_SOME_FAILED : EXIT_OK;
     } else if (opened == ENDS_OPEN && open_parts(c) && wire(c)) {
         code = run_to_the_end(c);
     } else {

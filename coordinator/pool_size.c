@@ -19,6 +19,13 @@ struct pool_size {
     bool changing; /* the change under way is of our own making */
 };
 
+void pool_size_tell(const struct options *o)
+{
+    if (o->auto_bound)
+        log_event(LOG_INFO, "pool-size", "max_connections=%lld bound_by=\"%s\"", (long long)o->max_connections,
+                  o->auto_bound);
+}
+
 struct pool_size *pool_size_new(struct region *region, struct options *options, struct live *live)
 {
     struct pool_size *p = calloc(1, sizeof *p);

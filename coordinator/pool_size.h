@@ -10,6 +10,8 @@
 struct live;
 struct pool_size;
 
+/* Logs what an automatic max_connections came to. */
+void pool_size_tell(const struct options *options);
 /* Everything is borrowed; `options` are the coordinator's own. */
 struct pool_size *pool_size_new(struct region *region, struct options *options, struct live *live);
 void pool_size_free(struct pool_size *p);
