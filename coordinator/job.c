@@ -34,7 +34,7 @@ struct job {
 /* What a user of jobs wants to know, beside the log of what went wrong. */
 __attribute__((format(printf, 2, 3))) static void note(const struct job *j, const char *format, ...)
 {
-    char text[512];
+    char text[JOB_OUTPUT_NAME_MAX + 256];
     va_list args;
 
     if (j->options->silent)
@@ -79,6 +79,25 @@ static bool size_of_input(int fd, uint64_t *size_out)
     return is_file;
 }
 
+/* Nothing is to be done, if the records are still there. */
+static enum job_opened judge_finished(const struct job *j, const struct job_facts *facts)
+{
+    const char *output = checkpoint_output(j->checkpoint);
+    struct stat st;
+
+    if (*output && (stat(output, &st) != 0 || (uint64_t)st.st_size < facts->output_bytes)) {
+        char why[JOB_OUTPUT_NAME_MAX + 160];
+        snprintf(why, sizeof why,
+                 "the job is finished, and its output \"%s\" is gone or shorter than it was; to make it again begin "
+                 "anew in another directory",
+                 output);
+        return refuse(j, "output-changed", why);
+    }
+    note(j, "finished: %llu records, %llu failed%s%s; nothing to do", (unsigned long long)facts->records,
+         (unsigned long long)facts->failed, *output ? ", in " : "", output);
+    return JOB_IS_DONE;
+}
+
 static enum job_opened judge_input(const struct job *j, const struct job_facts *facts, int input_fd)
 {
     uint64_t size;
@@ -93,9 +112,7 @@ static enum job_opened judge_input(const struct job *j, const struct job_facts *
                       "the input is shorter than what the job has read of it; --force goes on, by line numbers");
     if (facts->state != JOB_FINISHED || (is_file && size != facts->input_bytes))
         return JOB_GOES;
-    note(j, "finished: %llu records, %llu failed; nothing to do", (unsigned long long)facts->records,
-         (unsigned long long)facts->failed);
-    return JOB_IS_DONE;
+    return judge_finished(j, facts);
 }
 
 enum job_opened job_open(struct job **job_out, const struct options *options, struct event_base *base, int input_fd)

@@ -34,6 +34,20 @@ def test_finished_job_has_nothing_to_do(hotfleet, origin, output):
     assert targets(origin) == []
 
 
+@pytest.mark.parametrize("harm", ["gone", "shorter"])
+def test_finished_job_whose_records_are_gone_says_so(hotfleet, origin, harm):
+    """With its records lost it would be wrong to be content."""
+    job = Job(hotfleet, [origin.url("/ok")] * 5)
+    job.check_finished(job.run(), 5)
+    if harm == "gone":
+        os.unlink(job.output_path)
+    else:
+        os.truncate(job.output_path, 10)
+    result = job.run()
+    assert result.exit == 2 and "output-changed" in result.stderr and job.output_path in result.stderr
+    assert "another directory" in result.stderr
+
+
 def test_finished_job_with_failures_is_exit_8_when_asked(hotfleet, origin):
     job = Job(hotfleet, [origin.url("/ok"), "nonsense"], "--fail-on-error")
     job.check_finished(job.run(), 2, exit_code=8)
