@@ -15,6 +15,6 @@ struct shard {
 
 /* "I/N" with 1 <= I <= N <= SHARD_COUNT_MAX; empty text is 1/1. False: it is no such thing. */
 bool shard_parse(const char *text, struct shard *shard_out);
-/* `name` is this shard's: FNV-1a of 64 bits over its bytes, its upper half multiplied into N (as Lemire's reduction).
- */
+/* `name` is this shard's: FNV-1a of 64 bits over its bytes, h; (h ^ h >> 32) times 0x9e3779b97f4a7c15; the upper half
+ * of that multiplied into N (as Lemire's reduction). */
 bool shard_has(const struct shard *shard, const char *name, size_t len);
