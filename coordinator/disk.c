@@ -111,13 +111,23 @@ void disk_give(struct disk *d, struct disk_work *next)
     pthread_mutex_unlock(&d->lock);
 }
 
-void disk_wait(struct disk *d)
+/* False when nothing was left to wait for. */
+static bool wait_once(struct disk *d)
 {
     pthread_mutex_lock(&d->lock);
     while (d->running || !STAILQ_EMPTY(&d->waiting))
         pthread_cond_wait(&d->idle, &d->lock);
+    bool any = !STAILQ_EMPTY(&d->finished);
     pthread_mutex_unlock(&d->lock);
     tell(d);
+    return any;
+}
+
+void disk_wait(struct disk *d)
+{
+    /* Whoever is told may give more. */
+    while (wait_once(d))
+        ;
 }
 
 void disk_close(struct disk *d)
@@ -130,7 +140,6 @@ void disk_close(struct disk *d)
     pthread_cond_signal(&d->given);
     pthread_mutex_unlock(&d->lock);
     pthread_join(d->thread, NULL);
-    tell(d);
     event_free(d->told);
     close(d->told_fd);
     pthread_cond_destroy(&d->given);

@@ -16,8 +16,8 @@ struct disk_work {
 
 /* Starts the thread; `name` (15 bytes at most) is what ps -L shows. All signals stay the loop's. */
 struct disk *disk_open(struct event_base *base, const char *name);
-/* Runs what was given, tells of all of it, and ends the thread. NULL is none. */
+/* As disk_wait(), and ends the thread. NULL is none. */
 void disk_close(struct disk *d);
 void disk_give(struct disk *d, struct disk_work *work);
-/* Waits until all that was given is done, and tells of it: for the end of a run. */
+/* Waits until all that was given is done, and tells of it, also of what is given meanwhile: for the end of a run. */
 void disk_wait(struct disk *d);
