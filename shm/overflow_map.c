@@ -157,7 +157,7 @@ static void tell_failure(struct overflow_map *m, int rc)
     m->full = true;
 }
 
-/* In a transaction before that of the blocks, which then find the pages free. */
+/* In a transaction of their own, before that of the blocks: LMDB uses pages that one frees in the next but one. */
 static int write_deletions(struct overflow_map *m)
 {
     MDB_txn *txn;
