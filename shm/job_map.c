@@ -16,6 +16,7 @@
 #define MAP_BYTES     ((size_t)4 << 30) /* address space; a bit for each of 30 billion lines has room */
 #define DATABASES_MAX 4
 #define READERS_MAX   64
+#define CHUNKS_MAX    (MAP_BYTES / JOB_CHUNK_BYTES) /* beyond the base */
 #define FACTS_KEY     "facts"
 #define OUTPUT_KEY    "output"
 
@@ -215,24 +216,31 @@ static bool read_facts(struct job_map *m, MDB_txn *txn, struct job_facts *facts_
     return true;
 }
 
-typedef bool (*on_value)(const struct job_reader *reader, const MDB_val *key, const MDB_val *value);
+typedef bool (*on_value)(const struct job_reader *reader, const struct job_facts *facts, const MDB_val *key,
+                         const MDB_val *value);
 
-static bool give_chunk(const struct job_reader *reader, const MDB_val *key, const MDB_val *value)
+static bool give_chunk(const struct job_reader *reader, const struct job_facts *facts, const MDB_val *key,
+                       const MDB_val *value)
 {
     size_t number;
 
     if (key->mv_size != sizeof number || value->mv_size != JOB_CHUNK_BYTES)
         return false;
     memcpy(&number, key->mv_data, sizeof number);
+    /* Whoever takes it has room for all chunks from the base on. */
+    if (number > facts->done_base && number - facts->done_base >= CHUNKS_MAX)
+        return false;
     reader->on_chunk(reader->user, number, value->mv_data);
     return true;
 }
 
-static bool give_sums(const struct job_reader *reader, const MDB_val *key, const MDB_val *value)
+static bool give_sums(const struct job_reader *reader, const struct job_facts *facts, const MDB_val *key,
+                      const MDB_val *value)
 {
     uint32_t sums[JOB_SUMS_A_KEY];
     size_t number;
 
+    (void)facts;
     if (key->mv_size != sizeof number || value->mv_size > sizeof sums || value->mv_size % sizeof *sums)
         return false;
     memcpy(&number, key->mv_data, sizeof number);
@@ -241,10 +249,12 @@ static bool give_sums(const struct job_reader *reader, const MDB_val *key, const
     return true;
 }
 
-static bool give_outcome(const struct job_reader *reader, const MDB_val *key, const MDB_val *value)
+static bool give_outcome(const struct job_reader *reader, const struct job_facts *facts, const MDB_val *key,
+                         const MDB_val *value)
 {
     uint64_t count;
 
+    (void)facts;
     if (value->mv_size != sizeof count)
         return false;
     memcpy(&count, value->mv_data, sizeof count);
@@ -252,7 +262,8 @@ static bool give_outcome(const struct job_reader *reader, const MDB_val *key, co
     return true;
 }
 
-static bool read_each(MDB_txn *txn, MDB_dbi dbi, const struct job_reader *reader, on_value give)
+static bool read_each(MDB_txn *txn, MDB_dbi dbi, const struct job_reader *reader, const struct job_facts *facts,
+                      on_value give)
 {
     MDB_cursor *cursor;
     MDB_val key;
@@ -264,7 +275,7 @@ static bool read_each(MDB_txn *txn, MDB_dbi dbi, const struct job_reader *reader
         return false;
     for (rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST); rc == 0 && good;
          rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))
-        good = give(reader, &key, &value);
+        good = give(reader, facts, &key, &value);
     mdb_cursor_close(cursor);
     return good && rc == MDB_NOTFOUND;
 }
@@ -278,9 +289,9 @@ enum outcome job_map_read(struct job_map *m, struct job_facts *facts_out, char o
     if (mdb_txn_begin(m->env, NULL, MDB_RDONLY, &txn) != 0)
         return OUTCOME_CORRUPT;
     if (read_facts(m, txn, facts_out, output_out, &outcome)) {
-        bool good = (!reader->on_chunk || read_each(txn, m->chunks, reader, give_chunk)) &&
-                    (!reader->on_sums || read_each(txn, m->sums, reader, give_sums)) &&
-                    (!reader->on_outcome || read_each(txn, m->outcomes, reader, give_outcome));
+        bool good = (!reader->on_chunk || read_each(txn, m->chunks, reader, facts_out, give_chunk)) &&
+                    (!reader->on_sums || read_each(txn, m->sums, reader, facts_out, give_sums)) &&
+                    (!reader->on_outcome || read_each(txn, m->outcomes, reader, facts_out, give_outcome));
         outcome = good ? OUTCOME_OK : OUTCOME_CORRUPT;
     }
     mdb_txn_abort(txn);
