@@ -362,8 +362,9 @@ static void on_committed(struct disk_work *work)
 
 static bool input_moved(const struct checkpoint *c)
 {
-    return c->feed && (c->sums.bytes > c->facts.input_bytes ||
-                       (feed_ended(c->feed) && !c->facts.input_ended && !feed_failed(c->feed)));
+    return c->feed && !c->sums.differs &&
+           (c->sums.bytes > c->facts.input_bytes ||
+            (feed_ended(c->feed) && !c->facts.input_ended && !feed_failed(c->feed)));
 }
 
 uint64_t checkpoint_turn(struct checkpoint *c, uint64_t now_us)
@@ -400,7 +401,8 @@ bool checkpoint_commit(struct checkpoint *c, enum job_state state)
             settle_batch(c);
     }
     c->awaited = true;
-    begin_commit(c, state, clock_us());
+    /* Records that never left the pipe are not done, whoever thinks that all is. */
+    begin_commit(c, c->has_due ? JOB_OPEN : state, clock_us());
     disk_wait(c->disk);
     c->awaited = false;
     return !c->retry;

@@ -43,6 +43,6 @@ void checkpoint_mark(struct checkpoint *c, uint64_t line, enum outcome outcome);
 void checkpoint_pass_over(struct checkpoint *c, uint64_t line);
 /* Begins a commit when one is due. Returns when it next wants its turn (monotonic, µs). */
 uint64_t checkpoint_turn(struct checkpoint *c, uint64_t now_us);
-/* Commits all that is in the output and waits for it; `state`: what the job is from then on. False: it could not be
- * committed (logged). */
+/* Commits all that is in the output and waits for it; `state`: what the job is from then on, unless records are still
+ * on their way into the output: then it is open. False: it could not be committed (logged). */
 must_check bool checkpoint_commit(struct checkpoint *c, enum job_state state);
