@@ -181,6 +181,105 @@ static void literal_addresses_have_nothing_to_refresh(void **state)
     assert_int_equal(h->resolver.asked, 0);
 }
 
+static struct host *host_of(struct house *h, const char *text, const char *ip)
+{
+    struct buffer out = {0};
+    struct url url = parse(text, &out);
+    struct host *host = frontier_host_of(h->frontier, &url, (struct span){ip, ip ? strlen(ip) : 0});
+
+    buffer_fini(&out);
+    return host;
+}
+
+static void host_of_a_line_is_found_and_nothing_asked(void **state)
+{
+    struct house *h = *state;
+    struct host *host = host_of(h, "http://a.example/x", NULL);
+
+    assert_non_null(host);
+    assert_int_equal(host->held_count, 0);
+    assert_int_equal(host->state, HOST_NEW);
+    assert_int_equal(h->resolver.asked, 0);
+    assert_ptr_equal(host_of(h, "http://a.example/y", NULL), host);
+    assert_ptr_not_equal(host_of(h, "https://a.example/y", NULL), host);
+    assert_ptr_not_equal(host_of(h, "http://a.example/y", "192.0.2.1"), host);
+    struct task *task = make_task(h, "http://a.example/z");
+    frontier_add_new(h->frontier, task, host);
+    assert_ptr_equal(task->host, host);
+    assert_int_equal(task->place, TASK_QUEUED);
+    /* By the task, and by the question. */
+    assert_int_equal(host->held_count, 2);
+    assert_int_equal(host->pending_count, 1);
+    assert_int_equal(h->resolver.asked, 1);
+    /* The host that frontier_add() would have found. */
+    assert_ptr_equal(add(h, "http://a.example/")->host, host);
+}
+
+static void there_is_no_host_of_a_line_when_all_are_held(void **state)
+{
+    struct house *h = *state;
+    char text[64];
+
+    for (unsigned i = 0; i < usual_plan.max_hosts; i++) {
+        snprintf(text, sizeof text, "http://h%u.example/", i);
+        assert_int_equal(frontier_has_room(h->frontier), i < usual_plan.max_hosts - 1);
+        assert_non_null(hold(h, text));
+    }
+    assert_null(host_of(h, "http://another.example/", NULL));
+    assert_non_null(host_of(h, "http://h3.example/", NULL));
+}
+
+static unsigned lows, ends;
+static struct host *low_host;
+
+static void on_low(void *user, struct host *host)
+{
+    assert_ptr_equal(user, &lows);
+    lows++;
+    low_host = host;
+}
+
+static void on_end(void *user, struct host *host, enum outcome outcome, const char *detail)
+{
+    assert_ptr_equal(user, &lows);
+    assert_int_equal(outcome, OUTCOME_DEADLINE);
+    assert_string_equal(detail, "why");
+    ends++;
+    low_host = host;
+}
+
+static void who_keeps_lines_of_a_host_hears_of_each_task_that_is_taken(void **state)
+{
+    struct house *h = *state;
+    /* Its address is of no interest, that it has one is. */
+    struct overflow_queue *some_lines = (struct overflow_queue *)(void *)&low_host;
+
+    lows = ends = 0;
+    frontier_set_overflow(h->frontier, &(struct frontier_overflow){on_low, on_end, &lows});
+    struct host *host = NULL;
+    for (unsigned i = 0; i < 3; i++) {
+        host = add_at(h, "http://a.example/", "192.0.2.1")->host;
+        add_at(h, "http://b.example/", "192.0.2.2");
+    }
+    host->overflow = some_lines;
+    results_fail(&h->results, frontier_take(h->frontier, host), OUTCOME_DEADLINE, NULL);
+    assert_int_equal(lows, 1);
+    assert_ptr_equal(low_host, host);
+    /* Also of those that end without their turn. */
+    assert_int_equal(ends, 0);
+    low_host = NULL;
+    frontier_end_queue(h->frontier, host, OUTCOME_DEADLINE, "why");
+    assert_int_equal(lows, 3);
+    assert_int_equal(ends, 1);
+    assert_ptr_equal(low_host, host);
+    host->overflow = NULL;
+    struct host *other = frontier_first(h->frontier);
+    results_fail(&h->results, frontier_take(h->frontier, other), OUTCOME_DEADLINE, NULL);
+    frontier_end_queue(h->frontier, other, OUTCOME_DEADLINE, NULL);
+    assert_int_equal(lows, 3);
+    assert_int_equal(ends, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +291,9 @@ int main(void)
         CASE(watchers_hear_what_there_was_and_see_what_there_is),
         CASE(refresh_asks_name_servers_and_keeps_what_there_is_until_they_answer),
         CASE(literal_addresses_have_nothing_to_refresh),
+        CASE(host_of_a_line_is_found_and_nothing_asked),
+        CASE(there_is_no_host_of_a_line_when_all_are_held),
+        CASE(who_keeps_lines_of_a_host_hears_of_each_task_that_is_taken),
     };
 
     return cmocka_run_group_tests_name("frontier_hosts", tests, NULL, NULL);

@@ -288,6 +288,56 @@ static void idle_hosts_make_room_for_addresses(void **state)
     }
 }
 
+/* A sixteenth of the slots is for where redirects lead to. */
+static void there_is_room_until_nearly_all_slots_are_held(void **state)
+{
+    struct host *hosts[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 15; i++) {
+        assert_true(hosts_have_room(bench.hosts));
+        hosts[i] = hold_numbered(i);
+    }
+    assert_false(hosts_have_room(bench.hosts));
+    hosts[15] = hold_numbered(15);
+    assert_non_null(hosts[15]);
+    assert_false(hosts_have_room(bench.hosts));
+    hosts_let_go(bench.hosts, hosts[15]);
+    assert_false(hosts_have_room(bench.hosts));
+    hosts_let_go(bench.hosts, hosts[3]);
+    assert_true(hosts_have_room(bench.hosts));
+    /* Held twice is held once. */
+    hosts_hold(bench.hosts, hosts[4]);
+    assert_true(hosts_have_room(bench.hosts));
+    hosts_let_go(bench.hosts, hosts[4]);
+    assert_true(hosts_have_room(bench.hosts));
+    hosts_hold(bench.hosts, hosts[3]);
+    assert_false(hosts_have_room(bench.hosts));
+}
+
+/* Hosts that hold nothing make room, however many there are. */
+static void idle_hosts_are_room(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(hosts_have_room(bench.hosts));
+        hosts_let_go(bench.hosts, hold_numbered(i));
+    }
+}
+
+static void a_table_of_one_has_room_for_one(void **state)
+{
+    struct house_plan plan = usual_plan;
+
+    (void)state;
+    close_bench();
+    plan.max_hosts = 1;
+    open_bench(&plan);
+    assert_true(hosts_have_room(bench.hosts));
+    assert_non_null(hold_numbered(1));
+    assert_false(hosts_have_room(bench.hosts));
+}
+
 #define BENCH_CASE(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
 
 int main(void)
@@ -306,6 +356,9 @@ int main(void)
         BENCH_CASE(many_hosts_come_and_go),
         BENCH_CASE(many_idle_hosts_with_connections_do_not_hide_one_without),
         BENCH_CASE(idle_hosts_make_room_for_addresses),
+        BENCH_CASE(there_is_room_until_nearly_all_slots_are_held),
+        BENCH_CASE(idle_hosts_are_room),
+        BENCH_CASE(a_table_of_one_has_room_for_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,57 @@ static void a_full_table_refuses_until_one_is_freed(void **state)
     assert_int_equal(again->slot, slot);
 }
 
+static void room_is_what_slots_are_free(void **state)
+{
+    struct bench *b = *state;
+    struct task *last = NULL;
+
+    for (unsigned i = 0; i < ROOM; i++) {
+        assert_int_equal(task_room(b->table), ROOM - i);
+        last = make_plain(b);
+    }
+    assert_int_equal(task_room(b->table), 0);
+    task_free(b->table, last);
+    assert_int_equal(task_room(b->table), 1);
+}
+
+/* The smallest window has 8 MiB. */
+static void room_is_what_bytes_are_free_too(void **state)
+{
+    struct bench *b = *state;
+    size_t mib = (size_t)1 << 20;
+    char *body = calloc(1, 9 * mib);
+
+    struct task *half = make(b, "http://a.example/", (struct input_line){.body = body, .body_len = 4 * mib});
+    assert_int_equal(task_room(b->table), 1);
+    task_free(b->table, half);
+    assert_int_equal(task_room(b->table), ROOM);
+    struct task *quarter = make(b, "http://a.example/", (struct input_line){.body = body, .body_len = 2 * mib - 4096});
+    assert_int_equal(task_room(b->table), 3);
+    /* One more comes as long as there is a byte. */
+    struct task *most = make(b, "http://a.example/", (struct input_line){.body = body, .body_len = 6 * mib - 4096});
+    assert_int_equal(task_room(b->table), 1);
+    struct task *beyond = make(b, "http://a.example/", (struct input_line){.body = body, .body_len = 9 * mib});
+    assert_non_null(beyond);
+    assert_int_equal(task_room(b->table), 0);
+    task_free(b->table, quarter);
+    assert_int_equal(task_room(b->table), 0);
+    task_free(b->table, beyond);
+    assert_int_equal(task_room(b->table), 1);
+    task_free(b->table, most);
+    assert_int_equal(task_room(b->table), ROOM);
+    free(body);
+}
+
+static void room_of_a_large_window_is_counted_without_overflow(void **state)
+{
+    struct task_table *large = task_table_new(1u << 22);
+
+    (void)state;
+    assert_int_equal(task_room(large), 1u << 22);
+    task_table_free(large);
+}
+
 static void slots_differ_and_are_in_range(void **state)
 {
     struct bench *b = *state;
@@ -362,6 +413,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_full_table_refuses_until_one_is_freed),
+        CASE(room_is_what_slots_are_free),
+        CASE(room_is_what_bytes_are_free_too),
+        CASE(room_of_a_large_window_is_counted_without_overflow),
         CASE(slots_differ_and_are_in_range),
         CASE(a_task_is_found_only_by_slot_and_number_together),
         CASE(the_bytes_of_all_tasks_add_up),
