@@ -284,12 +284,14 @@ static struct overflow_queue *queue_new(struct overflow *o, struct host *host)
     return q;
 }
 
-/* Bytes of a block: whole pages of LMDB, which puts 16 bytes before a large value. Each queue has one in memory. */
+/* Bytes of a block. Each queue may have one in memory that is partly handed out: the more there are, the smaller, so
+ * that 65,536 hosts come to 100 MiB. Large values of LMDB take whole pages, 16 bytes of them its own; the smallest lie
+ * in pages with others. */
 static size_t block_bytes(const struct overflow *o)
 {
     size_t pages = o->queues <= 256 ? 8 : o->queues <= 2048 ? 2 : 1;
 
-    return pages * 4096 - 16;
+    return o->queues <= 8192 ? pages * 4096 - 16 : 1000;
 }
 
 void overflow_add(struct overflow *o, struct host *host, const struct overflow_line *line)
@@ -344,9 +346,9 @@ static void fetch(struct overflow *o, struct overflow_queue *q)
 static void serve(struct overflow *o, struct overflow_queue *q)
 {
     struct line_head head;
-    uint32_t enough = share(o, q->host);
 
-    while (q->head_at < q->head.len && (q->ending || q->host->pending_count < enough) && task_room(o->parts.tasks)) {
+    while (q->head_at < q->head.len && (q->ending || q->host->pending_count < share(o, q->host)) &&
+           task_room(o->parts.tasks)) {
         const char *at = q->head.data + q->head_at;
         memcpy(&head, at, sizeof head);
         q->head_at += sizeof head + head.len;
@@ -356,6 +358,10 @@ static void serve(struct overflow *o, struct overflow_queue *q)
                          &(struct overflow_line){head.seq, at + sizeof head, head.len, head.shape},
                          q->ending ? &q->end : NULL);
         q->ending -= q->ending > 0;
+    }
+    if (q->head_at == q->head.len) {
+        buffer_fini(&q->head);
+        q->head_at = 0;
     }
 }
 
