@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 INVALID = ["", "not a url", "ftp://127.0.0.1/", "http://[::zz]/", "http://127.0.0.1:99999/", "http://", "{", '{"url": 7}',
            '{"url": "http://127.0.0.1/", "surprise": 1}', "http://a b/", "   "]
 SLOW_S = 1.2  # what the slowest host of a list takes in all, at most
+FEED_S = 0.8   # what a list takes that comes slowly
 TIMER_MS = 4  # a shorter delay is none where the kernel's clock ticks 250 times a second
 
 
@@ -47,7 +48,7 @@ class Plan:
     chunk: int = 65536         # bytes written to a pipe at a time
     chunk_pause_s: float = 0
     rounds: list = field(default_factory=list)  # lists of Actions
-    probes: tuple = ()         # of "status", "in-use", "changed"
+    probes: tuple = ()         # of "status", "changed": looked at between two rounds
     expected_s: float = 0
 
     def describe(self):
@@ -67,7 +68,7 @@ class Drawer:
         self.random = random.Random(seed)
         self.port, self.group, self.jobs = site.port, group, jobs
         self.plan = Plan(seed, self.draw_mode())
-        self.resolved = []
+        self.resolved, self.slow_s, self.padding = [], 0, ""
 
     def draw_mode(self):
         if not self.jobs:
@@ -110,10 +111,13 @@ class Drawer:
             ms = self.random.choice([0, 0, 1, 2, 4])
             self.big_way = f"queue/{ms}" if ms and count * TIMER_MS / 1000 <= 2 * SLOW_S else "big"
             self.slow_s = count * TIMER_MS / 1000 if self.big_way != "big" else 0
-        return Line(f"{self.host_url('slow', 0)}/{self.big_way}/{n}", 200, ("retries-exhausted",))
+            # What is kept beyond the window goes to the disk by the megabyte: short lines of a short list never do.
+            length = self.random.choice([0, 0, 300, 1500, 6000])
+            self.padding = "?" + "p" * length if length else ""
+        return Line(f"{self.host_url('slow', 0)}/{self.big_way}/{n}{self.padding}", 200, ("retries-exhausted",))
 
     def slow_lines(self):
-        lines, self.slow_s = [], getattr(self, "slow_s", 0)
+        lines = []
         for host in range(1, self.random.randint(1, 3)):
             ms = self.random.choice([5, 20, 50])
             count = self.random.randint(1, int(SLOW_S * 1000 / ms))
@@ -165,7 +169,7 @@ class Drawer:
         plan, count = self.plan, len(self.plan.lines)
         plan.connections = self.random.choice([2, 5, 16, 40, 100])
         plan.per_host = self.random.randint(1, min(10, plan.connections))
-        window = self.random.choice([20, 50, 200, 1000, 20000])
+        window = self.random.choice([20, 50, 200, *([1000, 20000] if len(self.padding) < 1000 else [])])
         plan.options = ["-w", str(self.random.randint(1, 4)), "-c", str(self.random.choice([1 if count < 600 else 8, 8, 50, 1000])),
                         "--window", str(window), "--max-connections", str(plan.connections),
                         "--max-conns-per-host", str(plan.per_host), "--max-idle-conns", str(self.random.choice([0, 5, 20])),
@@ -173,6 +177,8 @@ class Drawer:
         for entry in self.resolved:
             plan.options += ["--resolve", entry]
         plan.options += self.random.choice([[], [], [], ["--timings"], ["--attempt-log"], ["--hash"]])
+        if self.jobs and self.chance(0.1):
+            plan.options += ["--overflow-max", "1M"]
         if plan.mode == "job":
             plan.options += ["--commit-interval", self.random.choice(["20ms", "50ms", "200ms", "1s"])]
             plan.own_state = self.chance(0.15)
@@ -182,9 +188,10 @@ class Drawer:
             plan.prior = b'{"seq":0,"who":"another run"}\n' * self.random.randint(1, 400)
         plan.last_newline = self.chance(0.8)
         if plan.input == "pipe" and self.chance(0.4):
-            plan.chunk = self.random.choice([37, 1000, 10000])
-            plan.chunk_pause_s = min(0.02, 1.0 * plan.chunk / (60 * count))
-        plan.expected_s = 0.05 + count / (10000 if int(plan.options[3]) > 1 else 4000) + self.slow_s + (1 if plan.chunk_pause_s else 0)
+            size = sum(len(line.text) + 1 for line in plan.lines)
+            plan.chunk = 1 + size // self.random.choice([5, 20, 80])
+            plan.chunk_pause_s = FEED_S * plan.chunk / size
+        plan.expected_s = 0.05 + count / (10000 if int(plan.options[3]) > 1 else 4000) + self.slow_s + (FEED_S if plan.chunk_pause_s else 0)
 
     # --- the kills ---
 
@@ -200,7 +207,7 @@ class Drawer:
             return "time", self.random.uniform(0, 0.05)
         if way == "progress":
             return "progress", self.random.uniform(0, 1)
-        return way, self.random.randint(1, 12)
+        return way, self.random.randint(2, 4) if way == "overflow" else self.random.randint(1, 12)
 
     def moment(self):
         return self.random.choice([0, 0, self.random.uniform(0, 0.003), self.random.uniform(0, 0.05)])
@@ -256,8 +263,10 @@ class Drawer:
 
     def draw_probes(self):
         plan = self.plan
-        plan.probes = tuple(name for name, probability in (("status", 0.3), ("in-use", 0.1), ("changed", 0.1))
+        plan.probes = tuple(name for name, probability in (("status", 0.3), ("changed", 0.2))
                             if self.chance(probability))
+        if plan.input != "pipe" and plan.output != "pipe" and self.chance(0.15):
+            plan.rounds[-1].append(self.action("second-start"))
         if plan.input != "pipe" and plan.last_newline and self.chance(0.15):
             plan.more_lines = [Line(f"{self.host_url('http', 0)}/more/{n}", 200, ("retries-exhausted",))
                                for n in range(self.random.randint(1, 200))]

@@ -5,10 +5,13 @@ import signal
 import subprocess
 import time
 
-from kill_site import KEPT_ENVIRONMENT, binary, children_of, descriptors_of, end_with_parent, session_members
+from kill_site import (KEPT_ENVIRONMENT, binary, children_of, descriptors_of, end_with_parent, path_of_descriptor,
+                       session_members, workers_of)
 
 TICK_S = 0.001
 SAMPLE_S = 0.1
+SEARCH_S = 0.02
+IN_USE_S = 20
 GONE_S = 2.0  # the spec says one second for workers whose coordinator was killed; the machine may be busy
 
 
@@ -38,6 +41,23 @@ class Watched:
         now = self.look()
         self.changes += now != self.last
         self.last = now
+
+
+class OpenFile(Watched):
+    """The same of a file without a name that a process has open."""
+
+    def __init__(self, pid, name):
+        self.pid, self.name, self.search_at, self.bytes = pid, name, 0, 0
+        super().__init__(None, lambda stat: (stat.st_mtime_ns, stat.st_size))
+
+    def look(self):
+        now = time.monotonic()
+        if self.path is None and now >= self.search_at:
+            self.search_at = now + SEARCH_S
+            self.path = path_of_descriptor(self.pid, self.name)
+        seen = super().look() if self.path else None
+        self.bytes = max(self.bytes, seen[1] if seen else 0)
+        return seen
 
 
 class LineCount:
@@ -71,6 +91,7 @@ class Round:
         self.stopped = set()
         self.exit = None
         self.first_fds = self.last_fds = None
+        self.early_signal = False
 
     # --- starting ---
 
@@ -109,11 +130,11 @@ class Round:
         self.watched = {
             "output": Watched(self.run.path("records"), lambda s: s.st_size),
             "commit": Watched(self.run.path("job/job.mdb"), lambda s: s.st_mtime_ns),
-            "overflow": Watched(self.run.path("job/overflow.mdb"), lambda s: s.st_mtime_ns),
+            "overflow": OpenFile(self.pid, "overflow.mdb"),
         }
         self.counter = LineCount(self.run.path("records"), len(self.plan.prior))
         self.input = memoryview(self.run.input_bytes()) if self.plan.input == "pipe" else memoryview(b"")
-        self.feed_at = self.sample_at = 0
+        self.feed_at = self.sample_at = self.opened_at = 0
         for stream in (self.process.stdin, self.process.stdout):
             if stream:
                 os.set_blocking(stream.fileno(), False)
@@ -149,7 +170,11 @@ class Round:
             self.do(what, pick)
 
     def do(self, what, pick):
-        workers = children_of(self.pid)
+        if what == "second-start":
+            if workers_of(self.pid):  # else it is not certain who comes first
+                self.start_second()
+            return
+        workers = children_of(self.pid) if what.startswith("kill") else workers_of(self.pid)
         one = workers[int(pick * len(workers))] if workers else None
         number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "continue": signal.SIGCONT, "term": signal.SIGTERM,
                   "interrupt": signal.SIGINT}[what.split("-")[0]]
@@ -159,8 +184,23 @@ class Round:
             self.send(pid, number, group=target == "all")
         if number == signal.SIGKILL:
             self.killed["coordinator" if target in ("coordinator", "all") else "worker"] += len(pids)
+        self.early_signal |= number in (signal.SIGTERM, signal.SIGINT) and not workers_of(self.pid)
         self.done.append(what)
         self.run.note(f"  {time.monotonic() - self.started:.4f} {what} {pids}, {self.progress() * 100:.0f} % done")
+
+    def start_second(self):
+        """The same command while this one has the job: refused, and nothing is touched."""
+        stdin, stdout = self.streams()
+        self.run.note(f"  {time.monotonic() - self.started:.4f} the same command once more")
+        second = subprocess.run(self.command(), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=IN_USE_S,
+                                cwd=self.run.directory, env=self.environment(), check=False)
+        for stream in (stdin, stdout):
+            if hasattr(stream, "close"):
+                stream.close()
+        self.done.append("second-start")
+        if self.process.poll() is None:
+            told = second.stderr.decode(errors="replace")
+            expect(second.returncode == 2 and told, f"a second run of a job ends with {second.returncode}, not 2: {told}")
 
     @staticmethod
     def send(pid, number, group):
@@ -207,13 +247,21 @@ class Round:
 
     def sample(self, now):
         """Descriptors of the coordinator: the first look is when all is open."""
-        if now < self.sample_at or now - self.started < 0.3:
+        if now < self.sample_at:
             return
         self.sample_at = now + SAMPLE_S
+        self.watched["overflow"].poll()
+        if not workers_of(self.pid):
+            return
+        self.opened_at = self.opened_at or now  # workers are started when all is open
+        if now - self.opened_at < 3 * SAMPLE_S:
+            return
         kinds = descriptors_of(self.pid)
         if kinds and not self.done_for():
             self.last_fds = kinds
-            self.first_fds = self.first_fds or kinds
+            if not self.first_fds:
+                self.first_fds = kinds
+                self.run.note(f'  {now - self.started:.4f} descriptors {kinds}')
 
     def done_for(self):
         return any(what.startswith(("term", "interrupt")) or what in ("kill-coordinator", "kill-all") for what in self.done)
@@ -242,7 +290,9 @@ class Round:
             while self.process.poll() is None:
                 self.turn(limit_s)
             self.exit = self.process.returncode
-            self.run.note(f"  {time.monotonic() - self.started:.4f} exit {self.exit}")
+            self.run.note(f"  {time.monotonic() - self.started:.4f} exit {self.exit}, {self.watched['overflow'].bytes} bytes of overflow")
+            if "continue-all" in [what for _, what, _ in self.steps]:
+                self.send(self.pid, signal.SIGCONT, group=True)
             self.see_all_go()
             while self.process.stdout:
                 self.read()

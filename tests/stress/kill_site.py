@@ -71,6 +71,18 @@ def children_of(pid):
         return []
 
 
+def workers_of(pid):
+    """Of its children the workers that have come to their own program; others are on their way, or judge the map."""
+    workers = []
+    for child in children_of(pid):
+        try:
+            with open(f"/proc/{child}/comm", encoding="ascii") as name:
+                workers += [child] if name.read().strip() == "hotfleet-worker" else []
+        except OSError:
+            pass
+    return workers
+
+
 def session_members(session):
     """(pid, name) of the processes of a session that have not ended."""
     found = []
@@ -101,3 +113,15 @@ def descriptors_of(pid):
     except OSError:
         return None
     return kinds
+
+
+def path_of_descriptor(pid, name):
+    """Where /proc shows a file of this name that a process has open; None when it has none."""
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{number}"
+            if name in os.path.basename(os.readlink(path)):
+                return path
+    except OSError:
+        pass
+    return None
