@@ -12,6 +12,7 @@ TICK_S = 0.001
 SAMPLE_S = 0.1
 SEARCH_S = 0.02
 IN_USE_S = 20
+ENDING_S = 3
 GONE_S = 2.0  # the spec says one second for workers whose coordinator was killed; the machine may be busy
 
 
@@ -198,6 +199,9 @@ class Round:
             if hasattr(stream, "close"):
                 stream.close()
         self.done.append("second-start")
+        until = time.monotonic() + ENDING_S
+        while second.returncode == 0 and self.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)  # one that is about to end no longer has the job
         if self.process.poll() is None:
             told = second.stderr.decode(errors="replace")
             expect(second.returncode == 2 and told, f"a second run of a job ends with {second.returncode}, not 2: {told}")
