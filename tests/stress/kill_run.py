@@ -133,13 +133,19 @@ class Run:
     def run_workers(self):
         current = self.go(self.plan.rounds[0])
         self.check_round(current)
-        self.check_all(complete=current.exit == 0, once=True)
+        if current.exit < 0:
+            self.run_anew()
+        else:
+            self.check_all(complete=current.exit == 0, once=True)
 
     def run_again(self):
         """A killed run, and another one in the same place, which clears up after the first."""
         first = self.go(self.plan.rounds[0])
         if first.exit == 0:
             self.check_all(complete=True, once=True)
+        self.run_anew()
+
+    def run_anew(self):
         self.rounds.clear()
         if self.plan.output == "append":
             os.truncate(self.path("records"), len(self.plan.prior))
