@@ -548,7 +548,6 @@ static int end_job(struct coordinator *c, int code, uint64_t left)
 
 static int run_to_the_end(struct coordinator *c)
 {
-    loop_catch_signals(c->base, &c->signals, on_signal, c);
     run(c);
     finish_output(c);
     uint64_t left = lines_to_do(c) - c->results.done;
@@ -572,6 +571,8 @@ int coordinator_run(struct options *options, int argc, char **argv)
     c->options = options;
     c->argc = argc;
     c->argv = argv;
+    /* From the start: one that comes before the loop turns is answered by its first turn. */
+    loop_catch_signals(c->base, &c->signals, on_signal, c);
     pool_size_tell(options);
     enum ends_opened opened = descriptors_open(options) && default_method_find(&c->default_method, options)
                                   ? ends_open(&c->ends, options, c->base, on_wake, c)

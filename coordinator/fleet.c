@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "shm/bound_fork.h"
 
 /* Descriptors of a worker, beside 0, 1, 2; worker/main.c knows the same numbers, but for that of the lock, which it has
  * no use for. */
@@ -170,7 +171,6 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
     int fds[] = {f->region->fd, f->workers[worker].wake_fd, f->own_wake_fd, f->lock_fd};
     int count = f->lock_fd >= 0 ? 4 : 3;
     char *argv[] = {"hotfleet-worker", (char *)(uintptr_t)index, NULL};
-    sigset_t none;
 
     int null = open("/dev/null", O_RDWR);
     dup2(null, STDIN_FILENO);
@@ -188,8 +188,6 @@ __attribute__((noreturn)) static void become_worker(struct fleet *f, unsigned wo
     for (int i = 0; i < count; i++)
         dup2(fds[i], WORKER_FD_REGION + i);
     close_range((unsigned)(WORKER_FD_REGION + count), ~0u, 0);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
     execv(f->path, argv);
     _exit(127);
 }
@@ -200,7 +198,7 @@ static void start(struct fleet *f, unsigned worker)
     char index[16];
 
     snprintf(index, sizeof index, "%u", worker);
-    pid_t pid = fork();
+    pid_t pid = bound_fork();
     if (pid == 0)
         become_worker(f, worker, index);
     if (pid < 0) {

@@ -85,8 +85,9 @@ enum outcome job_map_open(struct job_map **map_out, const char *dir, bool read_o
     bool fits = (size_t)snprintf(path, sizeof path, "%s/job.mdb", dir) < sizeof path &&
                 (size_t)snprintf(lock, sizeof lock, "%s-lock", path) < sizeof lock;
     int rc = fits ? 0 : ENAMETOOLONG;
+    /* An empty one was being made when its run was killed. */
     if (rc == 0)
-        is_new = stat(path, &st) != 0;
+        is_new = stat(path, &st) != 0 || st.st_size == 0;
     if (rc == 0 && read_only && is_new) {
         job_map_close(m);
         return OUTCOME_NOT_FOUND;

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "shm/bound_fork.h"
+
 /* A sound map of a gigabyte in the page cache is read in less; a slower one is believed rather than waited for. */
 #define CHECK_SECONDS_MAX 5
 
@@ -160,13 +162,10 @@ static void prepare_to_crash(void)
 {
     static const int deadly[] = {SIGBUS, SIGSEGV, SIGABRT, SIGFPE, SIGILL, SIGALRM};
     struct rlimit none = {0, 0};
-    sigset_t all;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++)
         signal(deadly[i], SIG_DFL);
-    sigemptyset(&all);
-    sigprocmask(SIG_SETMASK, &all, NULL);
     setrlimit(RLIMIT_CORE, &none);
     if (null >= 0)
         dup2(null, STDERR_FILENO);
@@ -176,7 +175,7 @@ static void prepare_to_crash(void)
 static enum outcome check(const char *path, bool is_store)
 {
     int status = 0;
-    pid_t pid = fork();
+    pid_t pid = bound_fork();
 
     if (pid < 0)
         return OUTCOME_OK;

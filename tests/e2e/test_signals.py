@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.fleet import is_alive
+from support.fleet import is_alive, processes
 from support.origins import wait_until
 from support.records import check_complete, check_record
 
@@ -62,6 +62,18 @@ def test_second_signal_forces(hotfleet, origin, number, code):
     assert running.ended.wait(2)
     assert running.finish().exit == code
     assert wait_until(lambda: not any(is_alive(pid) for pid in workers), 1)
+
+
+def test_one_interrupt_while_workers_are_being_started_counts_once(hotfleet):
+    """It goes to the whole group, as Ctrl-C does: what is on its way to be a worker must not tell the coordinator of it a
+    second time, which would force the end."""
+    for _ in range(12):
+        running = hotfleet.start("-w", "16")
+        assert wait_until(lambda: any(parent == running.pid for _, parent, _, _ in processes()), 10)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.ended.wait(10)
+        result = running.finish()
+        assert result.exit == 75, result.explain()
 
 
 def test_drain_timeout_ends_the_drain(hotfleet, origin):

@@ -265,6 +265,23 @@ static void a_map_without_a_commit_has_nothing(void **state)
     assert_int_equal(read_again(*state), OUTCOME_NOT_FOUND);
 }
 
+/* As a run leaves it that is killed at the very beginning. */
+static void an_empty_file_is_a_map_to_be_made(void **state)
+{
+    struct job_map *map = NULL;
+    const char *reason = NULL;
+    char path[96];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/job.mdb", job_dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(job_map_open(&map, job_dir, true, &reason), OUTCOME_NOT_FOUND);
+    assert_int_equal(job_map_open(&map, job_dir, false, &reason), OUTCOME_OK);
+    job_map_close(map);
+}
+
 static void readers_find_a_map_or_nothing(void **state)
 {
     struct job_map *map = NULL;
@@ -487,6 +504,7 @@ int main(void)
         CASE(a_later_commit_changes_what_it_brings_and_nothing_else),
         CASE(chunks_that_the_base_has_swallowed_are_deleted),
         CASE(a_map_without_a_commit_has_nothing),
+        CASE(an_empty_file_is_a_map_to_be_made),
         CASE(readers_find_a_map_or_nothing),
         CASE(a_directory_where_no_map_can_be_made_is_told),
         CASE(a_file_that_is_no_map_is_told_and_left_alone),
