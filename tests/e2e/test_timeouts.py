@@ -66,10 +66,10 @@ def test_total_timeout_covers_all_retries(hotfleet, origin):
 def test_four_stalling_servers_hold_nobody_else_up(hotfleet, origin):
     urls = [origin.url("/", "syn_drop"), origin.url("/", "silence"), origin.url("/", "tls_stall"),
             origin.url("/drip/100?ms=1000")] * 3 + [origin.url(f"/bytes/{n}") for n in range(20)]
-    flags = ("--retry", "0", "--conn-timeout", "1s", "--tls-timeout", "1s", "--request-timeout", "1s")
+    flags = ("--retry", "0", "--conn-timeout", "3s", "--tls-timeout", "3s", "--request-timeout", "3s")
     running = hotfleet.start(*flags)
     running.feed(*urls)
-    done_first = running.wait_for_records(20, seconds=5)
+    done_first = running.wait_for_records(20, seconds=10)
     assert sum(not r["failed"] for r in done_first) == 20
     records = check_complete(running.finish(), len(urls))
     codes = [records[n]["error_code"] for n in (1, 2, 3, 4)]

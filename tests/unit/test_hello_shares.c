@@ -32,8 +32,10 @@ static void hybrid_share_is_sent_and_agreed(void **state)
     struct pair p;
 
     (void)state;
-    if (!hello_engine.has_mlkem)
+    if (!hello_engine.has_mlkem) {
+        SSL_CTX_free(server);
         return;
+    }
     assert_int_equal(SSL_CTX_set1_groups_list(server, HYBRID), 1);
     for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
         struct hello_context *c = context_for(profiles[i], NULL);
@@ -59,8 +61,10 @@ static void hybrid_share_is_sent_when_it_is_asked_for(void **state)
     struct pair p;
 
     (void)state;
-    if (!hello_engine.has_mlkem)
+    if (!hello_engine.has_mlkem) {
+        SSL_CTX_free(server);
         return;
+    }
     for (size_t i = 0; i < layout.extension_count; i++) {
         if (layout.extensions[i].type == EXTENSION_KEY_SHARE) {
             layout.extensions[i].list_count = 1;
