@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
-#define BATCH_BYTES 65536
-#define FULL_BYTES  (4u << 20)
+#define BATCH_BYTES  65536
+#define FULL_BYTES   (4u << 20)
+#define LAST_LINE_US 500000 /* how long the end of a line waits for its reader when all else is given up */
 
 struct records {
     int fd;
@@ -83,12 +85,38 @@ enum outcome records_open(struct records **records_out, struct event_base *base,
     return OUTCOME_OK;
 }
 
+static size_t unwritten(const struct records *r)
+{
+    return r->buffer.len - r->start;
+}
+
+/* A line that is partly out gets its end, when the reader takes it within a moment. */
+static void finish_line(struct records *r)
+{
+    uint64_t until = clock_us() + LAST_LINE_US;
+    const char *newline = r->start > 0 && unwritten(r) > 0 && r->buffer.data[r->start - 1] != '\n'
+                              ? memchr(r->buffer.data + r->start, '\n', unwritten(r))
+                              : NULL;
+
+    while (newline && r->buffer.data + r->start <= newline) {
+        uint64_t now = clock_us();
+        struct pollfd fd = {.fd = r->fd, .events = POLLOUT};
+        if (now >= until || poll(&fd, 1, (int)((until - now) / 1000 + 1)) <= 0)
+            return;
+        ssize_t n = write(r->fd, r->buffer.data + r->start, (size_t)(newline + 1 - (r->buffer.data + r->start)));
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return;
+        r->start += n > 0 ? (size_t)n : 0;
+    }
+}
+
 void records_close(struct records *r)
 {
     if (!r)
         return;
     if (records_flush(r) == OUTCOME_SYSTEM)
         log_event(LOG_ERROR, "output-failed", "error=\"%s\"", strerror(errno));
+    finish_line(r);
     if (r->writable)
         event_free(r->writable);
     if (r->own_fd)
@@ -107,11 +135,6 @@ void records_added(struct records *r)
     /* Once the output is gone there is nowhere to keep a line for. */
     if (r->broken)
         r->buffer.len = r->start = 0;
-}
-
-static size_t unwritten(const struct records *r)
-{
-    return r->buffer.len - r->start;
 }
 
 bool records_full(const struct records *r)

@@ -28,7 +28,8 @@ uint64_t records_position(const struct records *r);
 bool records_cut(struct records *r, uint64_t bytes);
 /* Cuts a regular file back to its last whole line, behind which the next record will stand. False: errno says why. */
 bool records_cut_torn(struct records *r);
-/* Flushes what can be flushed without waiting, and closes. */
+/* Flushes what can be flushed without waiting, and closes; only for the end of a line that is partly out it waits for
+ * half a second. */
 void records_close(struct records *r);
 /* The buffer to append a whole line to, newline included; call records_added() after it. */
 struct buffer *records_buffer(struct records *r);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "coordinator/records.h"
@@ -466,6 +467,49 @@ static void closing_writes_what_is_left(void **state)
     assert_lines(w, 5);
 }
 
+/* A pipe tears lines where it is full: what is given up then is the lines behind. */
+static void closing_ends_the_line_that_is_partly_out(void **state)
+{
+    struct writer *w = *state;
+    char last = 0;
+    char chunk[65536];
+    size_t total = 0;
+    int status;
+
+    open_pipe(w);
+    give_stdout_back(w);
+    /* So that the pipe is full in the midst of a line, whatever it holds. */
+    buffer_append_str(records_buffer(w->records), "short\n");
+    records_added(w->records);
+    add_lines(w, 20000);
+    assert_int_equal(records_flush(w->records), OUTCOME_AGAIN);
+    pid_t reader = fork();
+    if (reader == 0) {
+        close(w->fds[1]);
+        close(records_fd(w->records));
+        usleep(50000);
+        for (;;) {
+            ssize_t n = read(w->fds[0], chunk, sizeof chunk);
+            if (n == 0)
+                break;
+            if (n < 0) {
+                usleep(1000);
+                continue;
+            }
+            total += (size_t)n;
+            last = chunk[n - 1];
+        }
+        _exit(last == '\n' && total < 20000 * LINE_LEN ? 7 : 8);
+    }
+    records_close(w->records);
+    w->records = NULL;
+    close(w->fds[1]);
+    w->fds[1] = -1;
+    assert_int_equal(waitpid(reader, &status, 0), reader);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+}
+
 static void closing_does_not_wait_for_a_slow_reader(void **state)
 {
     struct writer *w = *state;
@@ -500,6 +544,7 @@ int main(void)
         CASE(a_first_line_that_does_not_fit_leaves_an_empty_file),
         CASE(a_file_that_others_append_to_is_cut_only_by_our_own_torn_line),
         CASE(closing_writes_what_is_left),
+        CASE(closing_ends_the_line_that_is_partly_out),
         CASE(closing_does_not_wait_for_a_slow_reader),
     };
 
