@@ -4,9 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COUNT_ONE(name, help) +1
-enum { COUNTERS = 0 STATS_COUNTERS(COUNT_ONE), GAUGES = 0 STATS_GAUGES(COUNT_ONE) };
-#undef COUNT_ONE
+#define PLACE(name, help) PLACE_OF_##name,
+enum { STATS_COUNTERS(PLACE) COUNTERS };
+enum { STATS_GAUGES(PLACE) GAUGES };
+#undef PLACE
 #define NUMBERS   (sizeof(struct stats_page) / sizeof(uint64_t))
 #define LEAP_MAX  (UINT64_C(1) << 50) /* in about a second: a petabyte, or what 10 million requests take together */
 #define GAUGE_MAX UINT32_MAX

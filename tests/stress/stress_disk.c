@@ -45,7 +45,7 @@ static struct block *block_of(struct disk_work *work)
 
 static void fill(struct buffer *data, uint32_t queue, uint64_t number)
 {
-    size_t len = 1 + (queue * 7919 + number * 104729) % BLOCK_BYTES;
+    size_t len = 1 + ((uint64_t)queue * 7919 + number * 104729) % BLOCK_BYTES;
 
     buffer_reserve(data, len);
     memset(data->data, (int)(queue ^ number), len);

@@ -97,7 +97,7 @@ static void sums_that_do_not_fit_the_facts_are_damage_unless_forced(void **state
     commit(s);
     struct job_facts facts = s->facts;
     end_run(s);
-    facts.input_bytes = 10 * 65536;
+    facts.input_bytes = UINT64_C(10) * 65536;
     put_raw_named("facts", "facts", &facts, sizeof facts);
     assert_int_equal(begin_run(s), OUTCOME_CORRUPT);
     end_run(s);

@@ -110,8 +110,10 @@ static void browser_with_the_hybrid_share_does_without_where_libssl_has_none(voi
 static int make_cookie(SSL *ssl, unsigned char *cookie, size_t *len)
 {
     (void)ssl;
-    memcpy(cookie, "biscuit", 7);
-    *len = 7;
+    static const unsigned char biscuit[7] = {'b', 'i', 's', 'c', 'u', 'i', 't'};
+
+    memcpy(cookie, biscuit, sizeof biscuit);
+    *len = sizeof biscuit;
     return 1;
 }
 

@@ -311,7 +311,7 @@ static void many_sums_come_in_parts(void **state)
     for (uint32_t part = 0; part < 5; part++) {
         for (uint32_t i = 0; i < 1024; i++)
             sums[i] = part * 1024 + i;
-        input_sums_load(&s, part * 1024, sums, 1024);
+        input_sums_load(&s, (uint64_t)part * 1024, sums, 1024);
     }
     assert_int_equal(s.count, 5 * 1024);
     for (uint32_t i = 0; i < s.count; i++)

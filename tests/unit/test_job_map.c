@@ -465,7 +465,7 @@ static void parts_of_other_sizes_are_refused(void **state)
     assert_int_equal(read_again(*state), OUTCOME_CORRUPT);
     put_raw_numbered("sums", 0, bytes, 6);
     assert_int_equal(read_again(*state), OUTCOME_CORRUPT);
-    put_raw_numbered("sums", 0, bytes, 1024 * 4);
+    put_raw_numbered("sums", 0, bytes, 4096);
     assert_int_equal(read_again(*state), OUTCOME_OK);
     put_raw_named("outcomes", "ok", bytes, 7);
     assert_int_equal(read_again(*state), OUTCOME_CORRUPT);

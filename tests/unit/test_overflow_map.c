@@ -171,17 +171,17 @@ static void random_puts_and_takes_of_many_queues(void **state)
             while (first[queue] == next[queue])
                 queue = (queue + 1) % 500;
             uint64_t number = first[queue]++;
-            assert_take(queue, number, 1 + (queue * 31 + number * 977) % BLOCK);
+            assert_take(queue, number, 1 + ((uint64_t)queue * 31 + number * 977) % BLOCK);
             left--;
         } else {
             uint64_t number = next[queue]++;
-            assert_int_equal(put(queue, number, 1 + (queue * 31 + number * 977) % BLOCK), OUTCOME_OK);
+            assert_int_equal(put(queue, number, 1 + ((uint64_t)queue * 31 + number * 977) % BLOCK), OUTCOME_OK);
             left++;
         }
     }
     for (uint32_t queue = 0; queue < 500; queue++) {
         for (; first[queue] < next[queue]; first[queue]++)
-            assert_take(queue, first[queue], 1 + (queue * 31 + first[queue] * 977) % BLOCK);
+            assert_take(queue, first[queue], 1 + ((uint64_t)queue * 31 + first[queue] * 977) % BLOCK);
     }
 }
 

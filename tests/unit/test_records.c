@@ -499,7 +499,7 @@ static void closing_ends_the_line_that_is_partly_out(void **state)
             total += (size_t)n;
             last = chunk[n - 1];
         }
-        _exit(last == '\n' && total < 20000 * LINE_LEN ? 7 : 8);
+        _exit(last == '\n' && total < (size_t)20000 * LINE_LEN ? 7 : 8);
     }
     records_close(w->records);
     w->records = NULL;

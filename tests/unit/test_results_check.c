@@ -222,7 +222,8 @@ static void a_control_character_in_a_record_is_seen(void **state)
     (void)state;
     for (size_t len = 12; len < sizeof line; len++) {
         memset(line, 'x', len);
-        memcpy(line, "{\"seq\":7,", 9);
+        static const char head[9] = {'{', '"', 's', 'e', 'q', '"', ':', '7', ','};
+        memcpy(line, head, sizeof head);
         line[len - 2] = '}';
         line[len - 1] = '\n';
         assert_true(result_is_record(line, len, 7));

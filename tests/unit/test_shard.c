@@ -170,8 +170,8 @@ static void the_last_byte_matters_as_much_as_the_first(void **state)
     unsigned seen[4] = {0};
 
     (void)state;
-    for (char c = 'a'; c <= 'z'; c++) {
-        name[sizeof name - 2] = c;
+    for (int c = 'a'; c <= 'z'; c++) {
+        name[sizeof name - 2] = (char)c;
         seen[shard_of(name, sizeof name - 1, 4) - 1]++;
     }
     for (unsigned i = 0; i < 4; i++)
