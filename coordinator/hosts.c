@@ -247,10 +247,12 @@ bool hosts_have_room(const struct hosts *h)
     uint32_t kept = h->held ? h->max / 16 : 0;
     uint32_t unused = h->max - h->count;
     uint32_t idle = h->count - h->held;
-    uint32_t open = iptable_fleet_open(&h->region->table);
     uint32_t looks = IDLE_LOOKS;
 
-    if (unused > kept || (idle > open && unused + idle - open > kept))
+    if (unused > kept)
+        return true;
+    uint32_t open = iptable_fleet_open(&h->region->table);
+    if (idle > open && unused + idle - open > kept)
         return true;
     for (struct host *host = TAILQ_FIRST(&h->idle); host && unused <= kept && looks > 0; looks--) {
         bool asked = host->state == HOST_RESOLVING || host->refreshing;
