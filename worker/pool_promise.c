@@ -1,5 +1,6 @@
 /* Promises: connections that are kept, or being made, for one fetch of the line each. */
 #include "worker/pool_parts.h"
+#include "worker/validate.h"
 
 struct fetch *pool_first_unpromised(const struct pool_host *host, uint64_t without)
 {
@@ -54,5 +55,8 @@ void pool_break_promises(struct conn *conn)
     while ((f = pool_first_promised(conn))) {
         pool_release_promise(f);
         f->validated = false;
+        /* Its own test was passed; it is another's that has ended the connection. */
+        if (conn->unfit)
+            validate_undo(f);
     }
 }

@@ -83,6 +83,19 @@ def test_a_bad_status_ends_with_its_own_error(hotfleet, either):
     assert all(e["validation"] for e in record["attempt_log"])
 
 
+def test_a_line_does_not_fail_by_the_tests_of_others(hotfleet, h2origin):
+    """Tests of many lines run side by side on one HTTP/2 connection, which ends with the first that fails: lines whose own
+    test has passed begin anew, however often that happens to them."""
+    bad = {n for n in range(240) if n % 4 == 0}
+    lines = [h2origin.url("/no-such-path" if n in bad else f"/ok?{n}", "h2") for n in range(240)]
+    records = fetch(hotfleet, lines, "--max-conns-per-host", "1", "-w", "1")
+    for n, record in enumerate(records):
+        if n in bad:
+            assert check_failed(record, "validation-failed")["status_code"] == 404
+        else:
+            check_answered(record)
+
+
 def test_healthy_status_says_what_passes(hotfleet, origin):
     check_answered(fetch(hotfleet, [origin.url("/status/404")], "--healthy-status", "200-299,404")[0], 404)
     record = fetch(hotfleet, [origin.url("/ok")], "--healthy-status", "204", "--healthy-status", "404")[0]
