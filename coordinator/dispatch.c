@@ -215,6 +215,9 @@ static uint32_t choose(const struct dispatch *d, struct host *host, const struct
 {
     if (host->refused && p->open == 0)
         return choose_in_turn(d, host, p);
+    /* One that has waited in vain behind slow answers goes where answers come. */
+    if (TAILQ_FIRST(&host->pending)->stays && p->cells[host->answered_by] && eligible(d, p, host->answered_by))
+        return host->answered_by;
     uint32_t w = choose_in_round(d, host, p);
     return w == NO_WORKER ? choose_least_loaded(d, host, p) : w;
 }
@@ -239,7 +242,7 @@ static void fill_message(struct task_message *m, const struct task *task)
         .host_generation = task->host->generation,
         .flags = (first ? TASK_URL_IS_FIRST : 0u) | (same ? TASK_INPUT_IS_URL : 0u) |
                  (task->body_dropped ? TASK_NO_BODY : 0u) | (task->crossed ? TASK_CROSSED : 0u) |
-                 (task->validate ? TASK_VALIDATE : 0u),
+                 (task->validate ? TASK_VALIDATE : 0u) | (task->stays ? TASK_STAYS : 0u),
         .first_attempt_wall_us = task->first_attempt_wall_us,
         .started_us = task->started_us,
         .attempts = task->attempts,

@@ -55,6 +55,7 @@ struct host {
     struct overflow_queue *overflow;   /* its lines that the window has no room for, see overflow.h; NULL: none */
     bool refused;                      /* its last task was handed back, */
     uint32_t refused_by;               /* by this worker */
+    uint32_t answered_by;              /* the worker that has made its last record */
     uint32_t wanted;                   /* connections that its given tasks keep busy, as planned by dispatch */
     uint16_t port;
     uint8_t scheme;

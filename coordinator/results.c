@@ -277,6 +277,7 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
     }
     if (m->kind == RESULT_RECORD) {
         host->refused = false;
+        host->answered_by = worker;
         finish(r, task, m);
     } else if (m->kind == RESULT_REDIRECT) {
         redirect(r, task, m, bytes);
@@ -288,6 +289,7 @@ static bool take_result(struct results *r, unsigned worker, const struct result_
             retry(r, task, m, bytes);
         }
     } else {
+        task->stays = true;
         host->refused = true;
         host->refused_by = worker;
         task_keep_log(task, bytes, m->len);

@@ -40,6 +40,7 @@ struct task {
     bool body_dropped, crossed;
     bool plain;      /* the line asks for the URL alone: no headers, body, addresses or profile of its own */
     bool validate;   /* test the connection first */
+    bool stays;      /* a worker has handed it back */
     uint8_t profile; /* number of the selection that its connection is to be of; 0: any */
     uint32_t *avoid; /* owned: addresses that have failed it, NULL before the first */
     unsigned avoid_count;

@@ -40,6 +40,7 @@ enum task_flag {
     TASK_CROSSED = 8,      /* redirected to another origin: Authorization and Cookie stay behind */
     TASK_VALIDATE = 16,    /* HEAD first on the connection that is to serve it */
     TASK_IDLE_ONLY = 32,   /* of TASK_FLUSH */
+    TASK_STAYS = 64,       /* a worker has handed it back: it waits where it is now, however busy the connections are */
 };
 
 /* coordinator -> worker. Followed by: avoid (uint32_t each: addresses that have failed the task), chain (uint16_t
@@ -77,7 +78,8 @@ enum result_kind {
     RESULT_REDIRECT, /* followed by the next URL, canonical, and if there is a log by a newline and the log; `status` is
                         the redirect's */
     RESULT_RETRY,    /* again after delay_ms; for outcome; followed by the log, if there is one */
-    RESULT_HAND_BACK, /* no connection slot here: give it out again, it counts as no attempt; followed as RETRY */
+    RESULT_HAND_BACK, /* no connection slot here, or others may have one free: give it out again, it counts as no
+                         attempt; followed as RETRY */
     RESULT_CHORE,     /* a chore is done: `outcome`, `status`, `ip`; `delay_ms` is a count (closed, probed) */
     RESULT_PART,      /* bytes of a chore's answer; more follows */
     RESULT_NOTE,      /* of no task: `access` of `ip` for `host` was seen */

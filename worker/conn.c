@@ -213,8 +213,10 @@ void conn_send_raw(struct conn *conn, const void *data, size_t len)
         n = send(conn->fd, data, len, MSG_NOSIGNAL);
         /* Any error but a full socket ends the connection: what is lost here can't be sent again, and reading then
          * finds the end. */
-        if (n < 0 && errno != EAGAIN)
+        if (n < 0 && errno != EAGAIN) {
+            conn->was_reset = errno == ECONNRESET;
             shutdown(conn->fd, SHUT_RDWR);
+        }
         if (n < 0)
             n = errno == EAGAIN ? 0 : (ssize_t)len;
         else
@@ -301,6 +303,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     ssize_t n = recv((int)fd, w->net_in, sizeof w->net_in, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n == 0 && conn->was_reset) {
+        errno = ECONNRESET;
+        n = -1;
+    }
     w->now_us = clock_us();
     if (n < 0) {
         snprintf(conn->detail, sizeof conn->detail, "%s", strerror(errno));

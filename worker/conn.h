@@ -80,6 +80,7 @@ struct conn {
     const char *net;           /* bytes read and not yet taken by TLS, in the worker's buffer */
     size_t net_len;
     bool net_eof;
+    bool was_reset;    /* sending met it: reading then finds an end like any other */
     bool read_full;    /* the last read filled the buffer */
     struct buffer out; /* what the socket did not take */
     const char *tls_version, *tls_cipher;

@@ -21,8 +21,30 @@
 #include "worker/retry.h"
 #include "worker/validate.h"
 
+#define LOOK_AROUND_US  250000 /* that a fetch waits before others are thought of; then ever longer */
 #define SPARES_KEPT     64
 #define STALE_TRIES_MAX 5 /* kept connections that may turn out closed before it counts as a failure */
+
+static void wait_on(struct fetch *f, uint64_t look_after_us)
+{
+    uint64_t look_at_us = f->worker->now_us + look_after_us;
+
+    timer_set(&f->worker->timers, &f->timer, look_at_us < f->patience_until_us ? look_at_us : f->patience_until_us);
+}
+
+/* It has waited for some time. Where connections here are all busy, with answers that take for ever perhaps, those of
+ * other workers may be free: they get it, once. */
+static void look_around(struct fetch *f)
+{
+    struct worker *w = f->worker;
+
+    if (f->m.flags & TASK_STAYS || !pool_has_more_elsewhere(f)) {
+        wait_on(f, w->now_us - f->arrived_us);
+        return;
+    }
+    pool_forget(w->pool, f);
+    fetch_hand_back(f);
+}
 
 static void on_timer(struct timer *timer, void *user)
 {
@@ -33,6 +55,8 @@ static void on_timer(struct timer *timer, void *user)
     (void)user;
     if (probe_is(f)) {
         probe_on_timeout(f);
+    } else if (f->state == FETCH_WAITING && w->now_us < f->patience_until_us) {
+        look_around(f);
     } else if (f->state == FETCH_WAITING) {
         pool_forget(w->pool, f);
         fetch_fail(f, over ? OUTCOME_DEADLINE : OUTCOME_ACQUIRE_TIMEOUT, NULL);
@@ -213,7 +237,8 @@ void fetch_submit(struct fetch *f)
         f->first_attempt_wall_us = clock_wall_us();
     }
     f->deadline_us = f->started_us + w->options.total_timeout * 1000;
-    timer_set(&w->timers, &f->timer, until < f->deadline_us ? until : f->deadline_us);
+    f->patience_until_us = until < f->deadline_us ? until : f->deadline_us;
+    wait_on(f, LOOK_AROUND_US);
     f->state = FETCH_WAITING;
     pool_submit(w->pool, f);
 }

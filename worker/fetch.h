@@ -50,6 +50,7 @@ struct fetch {
     uint32_t body_sent;
     struct timer timer;
     uint64_t arrived_us, deadline_us, sent_us, first_byte_us;
+    uint64_t patience_until_us; /* while waiting: what acquire_timeout and the deadline allow */
     uint64_t started_us, first_attempt_wall_us;
     uint32_t attempts;
     uint32_t ip;           /* that the last attempt went to, or IP_NONE */
@@ -116,7 +117,8 @@ void fetch_dial_failed(struct fetch *f, const struct conn *dialed, uint32_t ip, 
                        const char *detail);
 /* The address has failed the task before. */
 bool fetch_avoids(const struct fetch *f, uint32_t ip);
-/* No slot here and none to come: the coordinator is to give the task to another worker. Gone after this call. */
+/* No slot here and none to come, or a better chance elsewhere: the coordinator is to give the task to another worker.
+ * Gone after this call. */
 void fetch_hand_back(struct fetch *f);
 /* The worker ends, and with it a fetch that is in no list. */
 void fetch_discard(struct fetch *f);

@@ -64,6 +64,8 @@ unsigned pool_flush(struct pool *p, bool idle_only);
 /* The same, but the line passes the fetch by: it waits for `conn`, which is released next. If that dies first, it is as
  * any other, and no longer validated. */
 void pool_resubmit_on(struct conn *conn, struct fetch *f);
+/* Of a fetch that waits: its host has connections at other workers, and none is being made here. */
+bool pool_has_more_elsewhere(const struct fetch *f);
 /* Takes a waiting fetch out of the line. */
 void pool_forget(struct pool *p, struct fetch *f);
 /* The host of the shared table's slot; NULL when the slot is no longer of this generation. */

@@ -60,3 +60,12 @@ void pool_break_promises(struct conn *conn)
             validate_undo(f);
     }
 }
+
+bool pool_has_more_elsewhere(const struct fetch *f)
+{
+    const struct pool_host *host = f->host;
+    const struct iptable *table = &host->worker->region.table;
+
+    return !f->promised && host->dialing_count == 0 &&
+           iptable_host_open(table, host->index) > iptable_host_cell(table, host->index, host->worker->index);
+}

@@ -135,3 +135,16 @@ def test_request_that_finds_no_connection_in_time_says_so(hotfleet, origin):
     assert records[2]["failed"] and records[2]["error_code"] == "acquire-timeout"
     assert "host_ip" not in records[2] and float(records[2]["time"].removesuffix("ms")) >= 200
     assert [n["target"] for n in origin.requests()] == ["/slow?ms=1500"]
+
+
+def test_requests_behind_slow_answers_go_where_a_connection_is_free(hotfleet, origin):
+    """Three of four connections are busy for long. Requests that were given to their workers ahead of time do not wait for
+    them while the fourth, another worker's, has nothing to do."""
+    running = hotfleet.start("-w", "4", "--max-conns-per-host", "4")
+    running.feed(*[origin.url(f"/slow?ms=300&n={n}") for n in range(4)])
+    running.wait_for_records(4)
+    running.feed(*[origin.url(f"/slow?ms=6000&n={n}") for n in range(3)])
+    assert origin.wait_for(lambda o: len(o.requests()) == 7)
+    running.feed(*[origin.url(f"/bytes/{n}") for n in range(40)])
+    running.wait_for_records(44, seconds=4)
+    running.finish()
