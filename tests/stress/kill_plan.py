@@ -186,7 +186,8 @@ class Drawer:
         plan.output = self.choose(file=4, append=3, pipe=2)
         if plan.output == "append" and self.chance(0.4):
             plan.prior = b'{"seq":0,"who":"another run"}\n' * self.random.randint(1, 400)
-        plan.last_newline = self.chance(0.8)
+        # Without its newline an empty line is none.
+        plan.last_newline = self.chance(0.8) or not plan.lines[-1].text
         if plan.input == "pipe" and self.chance(0.4):
             size = sum(len(line.text) + 1 for line in plan.lines)
             plan.chunk = 1 + size // self.random.choice([5, 20, 80])
