@@ -517,12 +517,13 @@ static void close_parts(struct coordinator *c)
     steering_free(c->steering);
     upkeep_free(&c->upkeep);
     frontier_free(c->frontier);
+    /* Its timer stands among those of tasks. */
+    sessions_close(c->sessions);
     task_table_free(c->results.tasks);
     buffer_fini(&c->results.scratch);
     buffer_fini(&c->results.log);
     buffer_fini(&c->results.message);
     answers_close(c->results.answers);
-    sessions_close(c->sessions);
     if (c->store)
         store_close(c->store);
     statedir_close(&c->state);
