@@ -5,8 +5,8 @@ import signal
 import subprocess
 import time
 
-from kill_site import (KEPT_ENVIRONMENT, binary, children_of, descriptors_of, end_with_parent, path_of_descriptor,
-                       session_members, workers_of)
+from kill_site import (KEPT_ENVIRONMENT, binary, children_of, descriptors_of, end_with_parent, has_region,
+                       path_of_descriptor, session_members, workers_of)
 
 TICK_S = 0.001
 SAMPLE_S = 0.1
@@ -175,7 +175,10 @@ class Round:
             if workers_of(self.pid):  # else it is not certain who comes first
                 self.start_second()
             return
-        workers = children_of(self.pid) if what.startswith("kill") else workers_of(self.pid)
+        # Those on their way to be workers may be killed too. At the end, when the region is gone, a child is a leak
+        # checker's, which its parent would wait for for ever.
+        early = what.startswith("kill") and (has_region(self.pid) or not self.progress())
+        workers = children_of(self.pid) if early else workers_of(self.pid)
         one = workers[int(pick * len(workers))] if workers else None
         number = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "continue": signal.SIGCONT, "term": signal.SIGTERM,
                   "interrupt": signal.SIGINT}[what.split("-")[0]]

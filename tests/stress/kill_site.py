@@ -83,6 +83,14 @@ def workers_of(pid):
     return workers
 
 
+def has_region(pid):
+    """It has the fleet's shared memory open."""
+    try:
+        return any("memfd:hotfleet" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
 def session_members(session):
     """(pid, name) of the processes of a session that have not ended."""
     found = []
